@@ -1,0 +1,24 @@
+//! The backfill on Lambda: reads the configuration, connects, serves.
+
+use headroom::config::{Access, Environment};
+use headroom::core::timers::Timers;
+use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
+use headroom::table::Table;
+use headroom::vapi::Vapi;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    headroom::logging::init_json();
+    let aws = aws_config().await;
+    let access = Access::from_env(&Environment::load(&aws).await?)?;
+    let table = Table::new(aws_sdk_dynamodb::Client::new(&aws), &access.table, main_pool());
+    let vapi = Vapi::new(&access.vapi_url, &access.vapi_key, Timers::default())?;
+    let ((), reached) = tokio::join!(vapi.warm(), table.warm());
+    reached?;
+    run(service_fn(|_: LambdaEvent<Value>| async {
+        backfill::handle(&table, &vapi, SystemClock.now()).await.map_err(Error::from)
+    }))
+    .await
+}

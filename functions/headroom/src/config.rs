@@ -1,0 +1,326 @@
+//! What a function is told from outside: the one place that reads the environment.
+//!
+//! A value of the form `ssm:NAME` is read from Parameter Store at start, so that secrets stand in
+//! no environment and no template.
+
+use std::collections::HashMap;
+
+use aws_config::SdkConfig;
+
+use crate::core::ids::OrgId;
+use crate::core::pool::Policy;
+use crate::vapi::Secret;
+
+/// Why a function does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable without which nothing goes.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// A variable that does not say what it must.
+    #[error("{name}: {problem}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong, without the value.
+        problem: String,
+    },
+    /// Parameter Store did not answer.
+    #[error("Parameter Store did not give the parameters that the environment names")]
+    Parameters(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Parameter Store has no such parameter.
+    #[error("{name} names the parameter {parameter}, which does not exist")]
+    NoParameter {
+        /// The variable.
+        name: &'static str,
+        /// The parameter.
+        parameter: String,
+    },
+}
+
+/// The variables, `ssm:` references already replaced by what they stand for.
+#[derive(Debug, Default)]
+pub struct Environment {
+    values: HashMap<&'static str, Secret>,
+}
+
+const TABLE: &str = "HEADROOM_TABLE";
+const WAKE_QUEUE_URL: &str = "HEADROOM_WAKE_QUEUE_URL";
+const VAPI_URL: &str = "HEADROOM_VAPI_URL";
+const VAPI_KEY: &str = "HEADROOM_VAPI_KEY";
+const WEBHOOK_SECRETS: &str = "HEADROOM_WEBHOOK_SECRETS";
+const LIMIT: &str = "HEADROOM_LIMIT";
+const CAP: &str = "HEADROOM_CAP";
+const HEADROOM: &str = "HEADROOM_HEADROOM";
+const ADOPT_LIMIT: &str = "HEADROOM_ADOPT_LIMIT";
+const ORGS: &str = "HEADROOM_ORGS";
+const INBOUND_ASSISTANTS: &str = "HEADROOM_INBOUND_ASSISTANTS";
+const BUSY_MESSAGE: &str = "HEADROOM_BUSY_MESSAGE";
+
+const NAMES: [&str; 12] = [
+    TABLE,
+    WAKE_QUEUE_URL,
+    VAPI_URL,
+    VAPI_KEY,
+    WEBHOOK_SECRETS,
+    LIMIT,
+    CAP,
+    HEADROOM,
+    ADOPT_LIMIT,
+    ORGS,
+    INBOUND_ASSISTANTS,
+    BUSY_MESSAGE,
+];
+
+const REFERENCE: &str = "ssm:";
+
+impl Environment {
+    /// The process's environment, with its references to Parameter Store resolved.
+    pub async fn load(aws: &SdkConfig) -> Result<Self, ConfigError> {
+        #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+        let mut environment = Self::from_lookup(|name| std::env::var(name).ok());
+        environment.resolve(aws).await?;
+        Ok(environment)
+    }
+
+    /// Variables from anywhere: the local runner's flags, a test's table. Empty ones count as unset.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let values = NAMES
+            .into_iter()
+            .filter_map(|name| Some((name, Secret::new(lookup(name).filter(|value| !value.is_empty())?))))
+            .collect();
+        Self { values }
+    }
+
+    async fn resolve(&mut self, aws: &SdkConfig) -> Result<(), ConfigError> {
+        let references: Vec<(&'static str, String)> = self
+            .values
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.reveal().strip_prefix(REFERENCE)?.to_owned())))
+            .collect();
+        if references.is_empty() {
+            return Ok(());
+        }
+        let mut wanted: Vec<String> = references.iter().map(|(_, parameter)| parameter.clone()).collect();
+        wanted.sort();
+        wanted.dedup();
+        let found = aws_sdk_ssm::Client::new(aws)
+            .get_parameters()
+            .set_names(Some(wanted))
+            .with_decryption(true)
+            .send()
+            .await
+            .map_err(|error| ConfigError::Parameters(Box::new(error)))?;
+        for (name, parameter) in references {
+            let value = found
+                .parameters()
+                .iter()
+                .find(|found| found.name() == Some(&parameter))
+                .and_then(|found| found.value())
+                .ok_or(ConfigError::NoParameter { name, parameter })?;
+            self.values.insert(name, Secret::new(value));
+        }
+        Ok(())
+    }
+
+    fn optional(&self, name: &'static str) -> Option<&str> {
+        self.values.get(name).map(Secret::reveal)
+    }
+
+    fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
+        self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    fn number(&self, name: &'static str, default: u32) -> Result<u32, ConfigError> {
+        self.optional(name).map_or(Ok(default), |text| {
+            text.trim()
+                .parse()
+                .map_err(|_| ConfigError::Invalid { name, problem: "is not a whole number".into() })
+        })
+    }
+}
+
+/// A comma-separated list without empty entries.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Where the table and Vapi are: what every function needs.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Name of the DynamoDB table.
+    pub table: String,
+    /// Base URL of Vapi's API.
+    pub vapi_url: String,
+    /// Vapi's private key.
+    pub vapi_key: Secret,
+}
+
+/// The name of the table: `HEADROOM_TABLE`.
+pub fn table_name(env: &Environment) -> Result<&str, ConfigError> {
+    env.required(TABLE)
+}
+
+/// Vapi's own address.
+pub const VAPI: &str = "https://api.vapi.ai";
+
+impl Access {
+    /// Reads `HEADROOM_TABLE`, `HEADROOM_VAPI_URL` (default Vapi's) and `HEADROOM_VAPI_KEY`.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            table: table_name(env)?.to_owned(),
+            vapi_url: env.optional(VAPI_URL).unwrap_or(VAPI).to_owned(),
+            vapi_key: Secret::new(env.required(VAPI_KEY)?.trim()),
+        })
+    }
+}
+
+/// How lines may be used: what every function that moves the ledger needs.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    /// Where wake-ups for the dispatcher go.
+    pub wake_queue_url: String,
+    /// The configured policy. It is applied when it changes; what an operator sets in between stays.
+    pub policy: Policy,
+    /// Whether a changed limit that Vapi reports is taken over.
+    pub adopt_limit: bool,
+    /// Organisations whose calls count besides the one that the key belongs to.
+    pub orgs: Vec<OrgId>,
+}
+
+impl Lines {
+    /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10), `HEADROOM_CAP` (the limit),
+    /// `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false) and `HEADROOM_ORGS` (none).
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let limit = env.number(LIMIT, 10)?;
+        let policy = Policy::new(limit, env.number(CAP, limit)?, env.number(HEADROOM, 0)?)
+            .map_err(|error| ConfigError::Invalid { name: LIMIT, problem: error.to_string() })?;
+        let adopt_limit = match env.optional(ADOPT_LIMIT).unwrap_or("false") {
+            "true" => true,
+            "false" => false,
+            _ => {
+                return Err(ConfigError::Invalid {
+                    name: ADOPT_LIMIT,
+                    problem: "is not true or false".into(),
+                });
+            }
+        };
+        let orgs = list(env.optional(ORGS).unwrap_or_default())
+            .map(|org| {
+                org.parse().map_err(|error| ConfigError::Invalid { name: ORGS, problem: format!("{error}") })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { wake_queue_url: env.required(WAKE_QUEUE_URL)?.to_owned(), policy, adopt_limit, orgs })
+    }
+}
+
+/// Who is let in and how callers are answered: what the webhook needs.
+#[derive(Debug, Clone)]
+pub struct Callers {
+    /// The secrets of which a webhook must carry one.
+    pub secrets: Vec<Secret>,
+    /// Which assistant answers which number.
+    pub assistants: Assistants,
+    /// What a caller hears when every line is taken. Never empty: Vapi would say its own error text.
+    pub busy_message: String,
+}
+
+/// Which assistant answers callers, by Vapi's phone number id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assistants {
+    by_number: HashMap<String, String>,
+    default: Option<String>,
+}
+
+impl Assistants {
+    /// One assistant for every number.
+    pub fn everywhere(assistant: impl Into<String>) -> Self {
+        Self { by_number: HashMap::new(), default: Some(assistant.into()) }
+    }
+
+    /// The assistant for a number.
+    pub fn of(&self, phone_number_id: Option<&str>) -> Option<&str> {
+        phone_number_id
+            .and_then(|number| self.by_number.get(number))
+            .or(self.default.as_ref())
+            .map(String::as_str)
+    }
+
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut assistants = Self::default();
+        for entry in list(text) {
+            match entry.split_once('=').map(|(number, assistant)| (number.trim(), assistant.trim())) {
+                Some((_, "")) | None => {
+                    let problem = "is not a list of PHONE_NUMBER_ID=ASSISTANT_ID, with * for all others";
+                    return Err(ConfigError::Invalid { name: INBOUND_ASSISTANTS, problem: problem.into() });
+                }
+                Some(("*", assistant)) => assistants.default = Some(assistant.to_owned()),
+                Some((number, assistant)) => {
+                    assistants.by_number.insert(number.to_owned(), assistant.to_owned());
+                }
+            }
+        }
+        Ok(assistants)
+    }
+}
+
+/// What a refused caller hears if nothing else is configured.
+pub const DEFAULT_BUSY_MESSAGE: &str =
+    "All our lines are busy at the moment. Please call again in a few minutes.";
+
+impl Callers {
+    /// Reads `HEADROOM_WEBHOOK_SECRETS`, `HEADROOM_INBOUND_ASSISTANTS` (none) and
+    /// `HEADROOM_BUSY_MESSAGE` (a sentence).
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let secrets: Vec<Secret> = list(env.required(WEBHOOK_SECRETS)?).map(Secret::new).collect();
+        if secrets.is_empty() {
+            return Err(ConfigError::Missing(WEBHOOK_SECRETS));
+        }
+        Ok(Self {
+            secrets,
+            assistants: Assistants::parse(env.optional(INBOUND_ASSISTANTS).unwrap_or_default())?,
+            busy_message: env.optional(BUSY_MESSAGE).unwrap_or(DEFAULT_BUSY_MESSAGE).to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Environment {
+        let pairs: HashMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Environment::from_lookup(|name| pairs.get(name).cloned())
+    }
+
+    #[test]
+    fn a_missing_variable_stops_the_function_with_its_name() {
+        let error = Access::from_env(&env(&[(TABLE, "t"), (VAPI_KEY, "")])).expect_err("no key");
+        assert_eq!(error.to_string(), "HEADROOM_VAPI_KEY is not set");
+        let error = Lines::from_env(&env(&[])).expect_err("no queue");
+        assert_eq!(error.to_string(), "HEADROOM_WAKE_QUEUE_URL is not set");
+        assert!(Callers::from_env(&env(&[(WEBHOOK_SECRETS, " , ")])).is_err());
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_named_and_not_shown() {
+        for (name, value) in [(LIMIT, "ten"), (LIMIT, "0"), (CAP, "-1"), (ADOPT_LIMIT, "yes"), (ORGS, "a b")]
+        {
+            let error = Lines::from_env(&env(&[(WAKE_QUEUE_URL, "u"), (name, value)])).expect_err(value);
+            assert!(error.to_string().starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_own_assistants_or_the_default() {
+        let callers =
+            Callers::from_env(&env(&[(WEBHOOK_SECRETS, "a, b"), (INBOUND_ASSISTANTS, "n1=x, *=y")]));
+        let callers = callers.expect("good");
+        assert_eq!(callers.secrets.len(), 2);
+        assert_eq!(callers.assistants.of(Some("n1")), Some("x"));
+        assert_eq!(callers.assistants.of(Some("n2")), Some("y"));
+        assert_eq!(callers.assistants.of(None), Some("y"));
+        assert!(Assistants::parse("n1").is_err());
+    }
+}

@@ -1,0 +1,463 @@
+//! Campaigns: the message that brings one in, what it may ask for, and the state it is in.
+
+use std::num::NonZeroU32;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::ids::{CampaignCode, CampaignId, LeadId, PhoneNumber};
+use super::window::{Window, zone};
+
+/// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Alarms.
+    Emergency,
+    /// Very important people.
+    Vip,
+    /// Above the rest.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// When nothing else waits.
+    Low,
+}
+
+/// What a machine's answer means for the lead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Voicemail {
+    /// The lead is over.
+    #[default]
+    Stop,
+    /// Call again, as if nobody had answered.
+    Retry,
+}
+
+/// When a lead that was not reached is called again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// Counted attempts per lead, 1 to 20. Default 3.
+    pub max_attempts: NonZeroU32,
+    /// After nobody answered. Default 2 h.
+    #[serde(serialize_with = "write_span", deserialize_with = "read_span")]
+    pub no_answer_after: SignedDuration,
+    /// After an engaged tone. Default 15 min.
+    #[serde(serialize_with = "write_span", deserialize_with = "read_span")]
+    pub busy_after: SignedDuration,
+    /// After a machine. Default `stop`.
+    pub voicemail: Voicemail,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: NonZeroU32::new(3).expect("3 is not 0"),
+            no_answer_after: SignedDuration::from_hours(2),
+            busy_after: SignedDuration::from_mins(15),
+            voicemail: Voicemail::Stop,
+        }
+    }
+}
+
+fn write_span<S: Serializer>(span: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{span:#}"))
+}
+
+fn read_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let span: SignedDuration = text
+        .parse()
+        .map_err(|_| serde::de::Error::custom("a retry delay is not a span of time such as 15m or 2h"))?;
+    if span.is_positive() && span <= SignedDuration::from_hours(24 * 30) {
+        Ok(span)
+    } else {
+        Err(serde::de::Error::custom("a retry delay must be more than 0 and at most 30 days"))
+    }
+}
+
+/// Longest call if the campaign names none, in seconds: Vapi's own default.
+const DEFAULT_MAX_DURATION: u32 = 600;
+
+fn default_max_duration() -> u32 {
+    DEFAULT_MAX_DURATION
+}
+
+/// What a campaign asks for: the `campaign` part of the message, checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, try_from = "UncheckedSpec")]
+pub struct Spec {
+    /// Chosen by the user.
+    #[serde(serialize_with = "write_id")]
+    pub id: CampaignId,
+    /// Vapi assistant; this or the squad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assistant_id: Option<String>,
+    /// Vapi squad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squad_id: Option<String>,
+    /// Vapi's id of the number that calls out.
+    pub phone_number_id: String,
+    /// The user's name for who does the talking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Most lines that this campaign may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<NonZeroU32>,
+    /// Longest call in seconds, 10 to 43,200. It bounds how long a line can be held.
+    pub max_duration_seconds: u32,
+    /// When people may be called; none means at any time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// When they are called again.
+    pub retry: Retry,
+}
+
+fn write_id<S: Serializer>(id: &CampaignId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UncheckedSpec {
+    id: String,
+    assistant_id: Option<String>,
+    squad_id: Option<String>,
+    phone_number_id: String,
+    agent: Option<String>,
+    #[serde(default)]
+    priority: Priority,
+    max_concurrency: Option<NonZeroU32>,
+    #[serde(default = "default_max_duration")]
+    max_duration_seconds: u32,
+    window: Option<Window>,
+    #[serde(default)]
+    retry: Retry,
+}
+
+impl TryFrom<UncheckedSpec> for Spec {
+    type Error = String;
+    fn try_from(spec: UncheckedSpec) -> Result<Self, String> {
+        let id = spec.id.parse().map_err(|error| format!("campaign.id: {error}"))?;
+        if spec.assistant_id.is_some() == spec.squad_id.is_some() {
+            return Err("campaign: give assistantId or squadId, one of the two".into());
+        }
+        let ids = [&spec.assistant_id, &spec.squad_id, &Some(spec.phone_number_id.clone())];
+        if ids.into_iter().flatten().any(|id| id.is_empty() || id.len() > 64) {
+            return Err("campaign: assistantId, squadId and phoneNumberId have 1 to 64 characters".into());
+        }
+        if spec.agent.as_ref().is_some_and(|agent| agent.is_empty() || agent.chars().count() > 40) {
+            return Err("campaign.agent has 1 to 40 characters".into());
+        }
+        if !(10..=43_200).contains(&spec.max_duration_seconds) {
+            return Err("campaign.maxDurationSeconds is 10 to 43200".into());
+        }
+        if spec.retry.max_attempts.get() > 20 {
+            return Err("campaign.retry.maxAttempts is 1 to 20".into());
+        }
+        Ok(Self {
+            id,
+            assistant_id: spec.assistant_id,
+            squad_id: spec.squad_id,
+            phone_number_id: spec.phone_number_id,
+            agent: spec.agent,
+            priority: spec.priority,
+            max_concurrency: spec.max_concurrency,
+            max_duration_seconds: spec.max_duration_seconds,
+            window: spec.window,
+            retry: spec.retry,
+        })
+    }
+}
+
+impl Spec {
+    /// The longest call as a span.
+    pub fn max_duration(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.max_duration_seconds.into())
+    }
+}
+
+/// Whether a campaign's leads are being called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CampaignState {
+    /// They are, as lines allow.
+    Running,
+    /// They are not, for this reason, until somebody resumes the campaign. Live calls go on.
+    Paused {
+        /// What happened and what to do, for people.
+        reason: String,
+    },
+    /// Each has its final outcome.
+    Finished,
+}
+
+impl CampaignState {
+    /// The state's name in the table, in JSON and in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// A campaign as the table keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Campaign {
+    /// Its short stand-in in keys.
+    pub code: CampaignCode,
+    /// What it asks for.
+    pub spec: Spec,
+    /// When its first message was taken in.
+    pub created: Timestamp,
+    /// Whether its leads are being called.
+    pub state: CampaignState,
+    /// Leads taken in so far.
+    pub leads: u32,
+    /// Leads reached and leads failed, as of the last time it finished. While it runs, the ledger
+    /// has the current figures.
+    pub settled: (u32, u32),
+}
+
+/// A lead as a message brings it in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLead {
+    /// Its place in the message's `leads`, from 0.
+    pub index: usize,
+    /// Chosen by the user; the number if they chose none.
+    pub id: LeadId,
+    /// Whom to call.
+    pub number: PhoneNumber,
+    /// For Vapi's `customer.name`, cut to the 40 characters that Vapi takes.
+    pub name: Option<String>,
+    /// The person's own zone.
+    pub timezone: Option<TimeZone>,
+    /// For the assistant's template, as a JSON object.
+    pub variables: Option<String>,
+}
+
+/// A lead that is not taken in, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLead {
+    /// Its place in the message's `leads`, from 0.
+    pub index: usize,
+    /// What is wrong, without the number.
+    pub reason: String,
+}
+
+/// Something that may come over the campaign queue.
+#[derive(Debug, PartialEq)]
+pub enum Message {
+    /// A campaign with leads: a new one, or more for one that is known.
+    Leads {
+        /// What the campaign asks for.
+        spec: Box<Spec>,
+        /// The leads that can be called, in order.
+        leads: Vec<NewLead>,
+        /// Those that cannot.
+        bad: Vec<BadLead>,
+    },
+    /// Resume a paused campaign: `{"resume": "renewals-may"}`.
+    Resume(CampaignId),
+}
+
+/// Why a whole message is refused. The text is for the log, the metric and whoever sent it.
+#[derive(Debug, thiserror::Error)]
+#[error("not a campaign message: {0}")]
+pub struct MessageError(String);
+
+/// Most bytes one lead's variables may have: an item is paid for by size, and Vapi's limits are near.
+const MAX_VARIABLES: usize = 16 * 1024;
+
+impl Message {
+    /// Reads a campaign message. A lead that is no good does not stop the others.
+    pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Body<'a> {
+            campaign: Option<Spec>,
+            #[serde(borrow, default)]
+            leads: Vec<&'a RawValue>,
+            resume: Option<String>,
+        }
+        let body: Body<'_> = serde_json::from_slice(body).map_err(|error| MessageError(error.to_string()))?;
+        match (body.campaign, body.resume) {
+            (Some(spec), None) => {
+                let mut leads = Vec::with_capacity(body.leads.len());
+                let mut bad = Vec::new();
+                for (index, raw) in body.leads.into_iter().enumerate() {
+                    match read_lead(index, raw.get(), &spec) {
+                        Ok(lead) => leads.push(lead),
+                        Err(reason) => bad.push(BadLead { index, reason }),
+                    }
+                }
+                Ok(Self::Leads { spec: Box::new(spec), leads, bad })
+            }
+            (None, Some(id)) => {
+                id.parse().map(Self::Resume).map_err(|error| MessageError(format!("resume: {error}")))
+            }
+            _ => Err(MessageError("it needs \"campaign\" (with \"leads\"), or \"resume\"".into())),
+        }
+    }
+}
+
+fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
+    #[derive(Deserialize)]
+    struct Unchecked<'a> {
+        id: Option<String>,
+        number: String,
+        name: Option<String>,
+        timezone: Option<String>,
+        #[serde(borrow)]
+        variables: Option<&'a RawValue>,
+    }
+    let lead: Unchecked<'_> = serde_json::from_str(json).map_err(|error| without_value(&error))?;
+    let number: PhoneNumber = lead.number.parse().map_err(|error| format!("{error}"))?;
+    let id = match lead.id {
+        Some(id) => id.parse().map_err(|error| format!("{error}"))?,
+        None => LeadId::from_number(&number),
+    };
+    let timezone = lead.timezone.as_deref().map(zone).transpose().map_err(|error| error.to_string())?;
+    if timezone.is_none() && spec.window.as_ref().is_some_and(Window::needs_recipient_zone) {
+        return Err("the window is on the recipient's clock and the lead has no timezone".into());
+    }
+    let variables = lead.variables.map(RawValue::get).filter(|json| *json != "null");
+    if variables.is_some_and(|json| !json.starts_with('{')) {
+        return Err("variables is not an object".into());
+    }
+    if variables.is_some_and(|json| json.len() > MAX_VARIABLES) {
+        return Err(format!("variables has more than {MAX_VARIABLES} bytes"));
+    }
+    let name = lead.name.map(|name| name.chars().filter(|c| !c.is_control()).take(40).collect::<String>());
+    Ok(NewLead {
+        index,
+        id,
+        number,
+        name: name.filter(|name| !name.is_empty()),
+        timezone,
+        variables: variables.map(str::to_owned),
+    })
+}
+
+/// serde's messages quote the value that did not fit; a lead's values are personal.
+fn without_value(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(", expected ") {
+        Some((_, expected)) if text.starts_with("invalid") => {
+            format!("a field does not fit: expected {expected}")
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Message, MessageError> {
+        Message::parse(json.as_bytes())
+    }
+
+    fn bad_leads(campaign_extra: &str, leads: &str) -> Vec<BadLead> {
+        let json = format!(
+            r#"{{"campaign":{{"id":"c","assistantId":"a","phoneNumberId":"p"{campaign_extra}}},"leads":{leads}}}"#
+        );
+        match parse(&json).expect("the campaign is good") {
+            Message::Leads { bad, .. } => bad,
+            Message::Resume(_) => panic!("no resume was sent"),
+        }
+    }
+
+    #[test]
+    fn the_contracts_example_is_read_whole() {
+        let json = r#"{"campaign": {"id": "renewals-may", "assistantId": "as", "phoneNumberId": "ph", "agent": "sales",
+              "priority": "normal", "maxConcurrency": 20,
+              "window": {"days": ["mon","tue","wed","thu","fri"], "start": "09:00", "end": "18:00", "timezone": "recipient"},
+              "retry": {"maxAttempts": 3, "noAnswerAfter": "2h", "busyAfter": "15m", "voicemail": "stop"}},
+             "leads": [{"id": "crm-123", "number": "+14155550100", "name": "Ada", "timezone": "America/New_York", "variables": {"plan": "gold"}}]}"#;
+        let Message::Leads { spec, leads, bad } = parse(json).expect("reads") else { panic!("no resume") };
+        assert!(bad.is_empty());
+        assert_eq!(leads.len(), 1);
+        assert_eq!(leads[0].variables.as_deref(), Some(r#"{"plan": "gold"}"#));
+        assert_eq!(spec.retry, Retry::default());
+        let stored = serde_json::to_string(&spec).expect("serialises");
+        assert_eq!(serde_json::from_str::<Spec>(&stored).expect("reads back"), *spec);
+    }
+
+    #[test]
+    fn only_the_required_fields_are_required() {
+        let json = r#"{"campaign":{"id":"c","squadId":"s","phoneNumberId":"p"},"leads":[{"number":"+14155550100"}]}"#;
+        let Message::Leads { spec, leads, .. } = parse(json).expect("reads") else { panic!("no resume") };
+        assert_eq!(leads[0].id.as_str(), "+14155550100");
+        assert_eq!(spec.max_duration_seconds, 600);
+        assert!(parse(r#"{"campaign":{"id":"c","squadId":"s","phoneNumberId":"p"}}"#).is_ok(), "0 leads");
+    }
+
+    #[test]
+    fn a_bad_lead_is_named_by_its_index_and_never_by_its_number() {
+        let bad = bad_leads(
+            "",
+            r#"[{"number":"+14155550100"},{"number":"4155550101"},{"number":"+14155550102","timezone":"Mars/Olympus"},
+                {"number":12},{"id":"x"},{"number":"+14155550103","variables":[1]},7,{"id":"a\u0000b","number":"+14155550104"}]"#,
+        );
+        let indexes: Vec<_> = bad.iter().map(|lead| lead.index).collect();
+        assert_eq!(indexes, [1, 2, 3, 4, 5, 6, 7]);
+        assert!(bad.iter().all(|lead| !lead.reason.contains("415555")), "{bad:?}");
+    }
+
+    #[test]
+    fn a_lead_without_a_zone_is_refused_where_the_window_needs_one() {
+        let window = r#","window":{"start":"09:00","end":"18:00"}"#;
+        let leads = r#"[{"number":"+14155550100"},{"number":"+14155550101","timezone":"UTC"}]"#;
+        assert_eq!(bad_leads(window, leads).len(), 1);
+        assert_eq!(bad_leads("", leads).len(), 0);
+    }
+
+    #[test]
+    fn a_campaign_that_does_not_parse_is_refused_with_the_reason() {
+        let cases = [
+            ("", "EOF"),
+            ("[]", "invalid"),
+            ("{}", "campaign"),
+            (r#"{"leads":[]}"#, "campaign"),
+            (r#"{"campaign":{"id":"c","phoneNumberId":"p"}}"#, "assistantId or squadId"),
+            (
+                r#"{"campaign":{"id":"c","assistantId":"a","squadId":"s","phoneNumberId":"p"}}"#,
+                "one of the two",
+            ),
+            (r#"{"campaign":{"id":"c","assistantId":"a"}}"#, "phoneNumberId"),
+            (r#"{"campaign":{"id":"a b","assistantId":"a","phoneNumberId":"p"}}"#, "campaign.id"),
+            (
+                r#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p","maxConcurency":3}}"#,
+                "maxConcurency",
+            ),
+            (r#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p","maxConcurrency":0}}"#, "zero"),
+            (
+                r#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p","maxDurationSeconds":5}}"#,
+                "43200",
+            ),
+            (
+                r#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p","retry":{"busyAfter":"-5m"}}}"#,
+                "30 days",
+            ),
+            (
+                r#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p","window":{"start":"9","end":"18:00"}}}"#,
+                "09:00",
+            ),
+            (r#"{"resume":""}"#, "empty"),
+        ];
+        for (json, part) in cases {
+            let error = parse(json).expect_err(json).to_string();
+            assert!(error.contains(part), "{json}: {error}");
+        }
+        assert!(parse(&"[".repeat(100_000)).is_err(), "depth does not overflow the stack");
+    }
+}

@@ -1,0 +1,497 @@
+//! Names of things: campaigns, leads, calls, lines. Each constructor is the only check its value
+//! ever needs, and no value of one kind can stand where another is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// Why a text is not the id it claims to be. Never carries the text itself, which may be hostile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {problem}")]
+pub struct IdError {
+    what: &'static str,
+    problem: &'static str,
+}
+
+fn check(
+    what: &'static str,
+    text: &str,
+    max: usize,
+    allowed: impl Fn(char) -> bool,
+    problem: &'static str,
+) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError { what, problem: "is empty" });
+    }
+    if text.len() > max {
+        return Err(IdError { what, problem: "is too long" });
+    }
+    if !text.chars().all(allowed) {
+        return Err(IdError { what, problem });
+    }
+    Ok(())
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:expr, $problem:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check($what, text, $max, $allowed, $problem)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A campaign's id, chosen by the user: up to 64 printable characters without spaces.
+    CampaignId,
+    "campaign id",
+    64,
+    |c| c.is_ascii_graphic(),
+    "has characters other than printable ASCII without spaces"
+);
+text_id!(
+    /// A lead's id within its campaign, chosen by the user: up to 128 characters, no control characters.
+    LeadId,
+    "lead id",
+    128,
+    |c| !c.is_control(),
+    "has control characters"
+);
+text_id!(
+    /// Vapi's id of a call. A UUID in practice; anything that is safe inside a key is taken.
+    CallId,
+    "call id",
+    64,
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_',
+    "has characters other than letters, digits, - and _"
+);
+text_id!(
+    /// Vapi's id of an organisation.
+    OrgId,
+    "organisation id",
+    64,
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_',
+    "has characters other than letters, digits, - and _"
+);
+text_id!(
+    /// A pool's name, chosen by the operator. One subscription is one pool.
+    PoolId,
+    "pool id",
+    32,
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_',
+    "has characters other than letters, digits, - and _"
+);
+
+impl LeadId {
+    /// The id of a lead whose message gives none: its number. Digits fit every rule of a lead id.
+    pub fn from_number(number: &PhoneNumber) -> Self {
+        Self(number.0.clone())
+    }
+}
+
+/// A number in E.164 form: `+`, then 7 to 15 digits, the first not 0.
+///
+/// `Debug` and `Display` hide all but the last two digits: numbers are personal data and these
+/// end up in logs. [`PhoneNumber::reveal`] is for the two places that need it, Vapi and the table.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(String);
+
+impl PhoneNumber {
+    /// The whole number. Not for logs.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PhoneNumber {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = IdError { what: "number", problem: "is not E.164 (+ and 7 to 15 digits)" };
+        let digits = text.strip_prefix('+').ok_or_else(|| error.clone())?;
+        let good = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0');
+        if good { Ok(Self(text.to_owned())) } else { Err(error) }
+    }
+}
+
+impl fmt::Display for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "+…{}", &self.0[self.0.len() - 2..])
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first `len` base64url characters of a hash, as a short stable stand-in for a long name.
+fn short_hash(parts: &[&str], len: usize) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut text = URL_SAFE_NO_PAD.encode(hash.finalize());
+    text.truncate(len);
+    text
+}
+
+/// A campaign's short stand-in inside keys: 5 characters (30 bits) of a hash of its id.
+///
+/// The campaign's item is stored under it with a condition on the id, so two ids that meet in one
+/// code are noticed when the second is taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CampaignCode(String);
+
+/// A lead's short stand-in inside keys: 9 characters (54 bits) of a hash of its id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeadRef(String);
+
+const CODE_LEN: usize = 5;
+const REF_LEN: usize = 9;
+
+impl CampaignCode {
+    /// The code of a campaign id.
+    pub fn of(id: &CampaignId) -> Self {
+        Self(short_hash(&[id.as_str()], CODE_LEN))
+    }
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl LeadRef {
+    /// The reference of a lead id.
+    pub fn of(id: &LeadId) -> Self {
+        Self(short_hash(&[id.as_str()], REF_LEN))
+    }
+    /// The reference as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_base64url(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+impl FromStr for CampaignCode {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() == CODE_LEN && is_base64url(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError { what: "campaign code", problem: "is not 5 base64url characters" })
+        }
+    }
+}
+
+impl FromStr for LeadRef {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() == REF_LEN && is_base64url(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError { what: "lead reference", problem: "is not 9 base64url characters" })
+        }
+    }
+}
+
+/// One claim of one lead: what an outbound call's line is held under, and what Vapi is given as
+/// `reservationId` and `name`.
+///
+/// A claim number is used for one dial at most (P3). Text form: code, reference, claim in decimal,
+/// without separators, since both prefixes have a fixed width.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimKey {
+    /// The lead's campaign.
+    pub campaign: CampaignCode,
+    /// The lead.
+    pub lead: LeadRef,
+    /// 1 for the lead's first claim.
+    pub claim: u32,
+}
+
+impl fmt::Display for ClaimKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.campaign.0, self.lead.0, self.claim)
+    }
+}
+
+impl FromStr for ClaimKey {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = |problem| IdError { what: "reservation id", problem };
+        if !text.is_ascii() || text.len() <= CODE_LEN + REF_LEN || text.len() > CODE_LEN + REF_LEN + 9 {
+            return Err(error("has not the length of one"));
+        }
+        let (code, rest) = text.split_at(CODE_LEN);
+        let (lead, claim) = rest.split_at(REF_LEN);
+        let digits = claim.bytes().all(|b| b.is_ascii_digit()) && !claim.starts_with('0');
+        match claim.parse() {
+            Ok(claim) if digits => Ok(Self { campaign: code.parse()?, lead: lead.parse()?, claim }),
+            _ => Err(error("has no claim number")),
+        }
+    }
+}
+
+/// What a line is held under on the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LineKey {
+    /// A call that Headroom dials or dialed.
+    Claim(ClaimKey),
+    /// A call that Headroom only observes: inbound, web, or somebody else's outbound.
+    Observed(CallId),
+}
+
+impl fmt::Display for LineKey {
+    /// The ledger's short spelling: claims as they are, observed calls behind a `~`, UUIDs packed
+    /// into 22 characters, since every character is paid for in each write of the item.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(claim) => claim.fmt(f),
+            Self::Observed(call) => match canonical_uuid(call.as_str()) {
+                Some(uuid) => write!(f, "~{}", URL_SAFE_NO_PAD.encode(uuid.as_bytes())),
+                None => write!(f, "~~{call}"),
+            },
+        }
+    }
+}
+
+/// The UUID that `text` is, if printing it again gives `text`: else packing would change the id.
+fn canonical_uuid(text: &str) -> Option<uuid::Uuid> {
+    let uuid = uuid::Uuid::parse_str(text).ok()?;
+    (uuid.hyphenated().to_string() == text).then_some(uuid)
+}
+
+impl FromStr for LineKey {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if let Some(raw) = text.strip_prefix("~~") {
+            return Ok(Self::Observed(raw.parse()?));
+        }
+        if let Some(packed) = text.strip_prefix('~') {
+            let uuid = URL_SAFE_NO_PAD
+                .decode(packed)
+                .ok()
+                .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
+                .ok_or(IdError { what: "line key", problem: "is not a packed call id" })?;
+            return Ok(Self::Observed(CallId(uuid.hyphenated().to_string())));
+        }
+        Ok(Self::Claim(text.parse()?))
+    }
+}
+
+/// What kind of call holds a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A caller.
+    Inbound,
+    /// A call that Headroom dialed.
+    Outbound,
+    /// An outbound call made by somebody else on the same subscription: the dashboard, another system.
+    Foreign,
+    /// A browser or websocket call.
+    Web,
+}
+
+impl Kind {
+    /// All kinds, for tables and sums.
+    pub const ALL: [Self; 4] = [Self::Inbound, Self::Outbound, Self::Foreign, Self::Web];
+
+    /// The kind's name in logs and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Foreign => "foreign",
+            Self::Web => "web",
+        }
+    }
+
+    fn letter(self) -> char {
+        match self {
+            Self::Inbound => 'i',
+            Self::Outbound => 'o',
+            Self::Foreign => 'f',
+            Self::Web => 'w',
+        }
+    }
+}
+
+/// Proof of one taking of one line: kind, instant and, for dials, three random characters.
+///
+/// A line is freed only by the token it was taken with, so that a late or repeated release cannot
+/// free what another took since. Text form: kind letter, then the instant in hundredths of a second
+/// since 2026 in 6 base-64 digits (enough for 21 years), then the random part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(String);
+
+/// 2026-01-01T00:00:00Z in epoch milliseconds: where a token's clock starts.
+const TOKEN_EPOCH_MS: i64 = 1_767_225_600_000;
+const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+
+impl Token {
+    /// A token for a line taken at `now`; `nonce` (18 bits of it) tells two takings at one instant apart.
+    pub fn new(kind: Kind, now: Timestamp, nonce: u32) -> Self {
+        let centis = ((now.as_millisecond() - TOKEN_EPOCH_MS) / 10).max(0) as u64;
+        let mut text = String::with_capacity(10);
+        text.push(kind.letter());
+        for place in (0..6).rev() {
+            text.push(DIGITS[(centis >> (6 * place)) as usize & 63] as char);
+        }
+        if kind == Kind::Outbound {
+            for place in 0..3 {
+                text.push(DIGITS[(nonce >> (6 * place)) as usize & 63] as char);
+            }
+        }
+        Self(text)
+    }
+
+    /// The token as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Which kind of call took the line.
+    pub fn kind(&self) -> Kind {
+        match self.0.as_bytes()[0] {
+            b'i' => Kind::Inbound,
+            b'o' => Kind::Outbound,
+            b'f' => Kind::Foreign,
+            _ => Kind::Web,
+        }
+    }
+
+    /// When the line was taken, to a hundredth of a second, rounded down.
+    pub fn since(&self) -> Timestamp {
+        let centis = self.0.as_bytes()[1..7].iter().fold(0_i64, |sum, digit| {
+            (sum << 6) | DIGITS.iter().position(|d| d == digit).unwrap_or_default() as i64
+        });
+        Timestamp::from_millisecond(TOKEN_EPOCH_MS + centis * 10)
+            .expect("36 bits of hundredths of a second after 2026 are within the range of a timestamp")
+    }
+}
+
+impl FromStr for Token {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = IdError { what: "line token", problem: "is not a kind, 6 digits and a nonce" };
+        let bytes = text.as_bytes();
+        let long = match bytes.first() {
+            Some(b'o') => 10,
+            Some(b'i' | b'f' | b'w') => 7,
+            _ => return Err(error),
+        };
+        if bytes.len() == long && bytes[1..].iter().all(|b| DIGITS.contains(b)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(error)
+        }
+    }
+}
+
+/// A held line: what it is held under, and the token that frees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// What the line is held under.
+    pub key: LineKey,
+    /// What it was taken with.
+    pub token: Token,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_e164_and_hidden_when_printed() {
+        for good in ["+14155550100", "+4930123456", "+1234567", "+123456789012345"] {
+            assert!(good.parse::<PhoneNumber>().is_ok(), "{good}");
+        }
+        for bad in ["", "+", "14155550100", "+0155550100", "+1415555010x", "+123456", "+1234567890123456"] {
+            assert!(bad.parse::<PhoneNumber>().is_err(), "{bad}");
+        }
+        assert!("+1555555٠0100".parse::<PhoneNumber>().is_err(), "an Arabic-Indic digit is no ASCII digit");
+        let number: PhoneNumber = "+14155550142".parse().expect("E.164");
+        assert_eq!(format!("{number} {number:?}"), "+…42 +…42");
+    }
+
+    #[test]
+    fn hostile_call_ids_do_not_construct() {
+        for bad in ["", "x#SLOT#campaign-1\u{0}/../etc", "a b", "é", &"x".repeat(65)] {
+            assert!(bad.parse::<CallId>().is_err(), "{bad:?}");
+        }
+        assert!("call_kat123".parse::<CallId>().is_ok());
+    }
+
+    #[test]
+    fn a_uuid_is_packed_only_if_it_unpacks_to_the_same_text() {
+        let upper: CallId = "019D2AD0-6EB1-7AAC-9377-0000000000A1".parse().expect("an id");
+        let key = LineKey::Observed(upper);
+        assert_eq!(key.to_string().parse::<LineKey>(), Ok(key));
+    }
+
+    proptest! {
+        #[test]
+        fn line_keys_survive_their_text_form(code in "[ -~]{1,64}", lead in "[a-zé+]{1,40}", claim in 1_u32..=999_999_999,
+                                             call in "[A-Za-z0-9_-]{1,64}", uuid in any::<u128>()) {
+            let code = code.replace(' ', "x").parse().expect("a campaign id");
+            let lead = lead.parse().expect("a lead id");
+            let keys = [
+                LineKey::Claim(ClaimKey { campaign: CampaignCode::of(&code), lead: LeadRef::of(&lead), claim }),
+                LineKey::Observed(call.parse().expect("a call id")),
+                LineKey::Observed(uuid::Uuid::from_u128(uuid).to_string().parse().expect("a call id")),
+            ];
+            for key in keys {
+                prop_assert_eq!(key.to_string().parse::<LineKey>(), Ok(key));
+            }
+        }
+
+        #[test]
+        fn tokens_keep_kind_and_instant(ms in TOKEN_EPOCH_MS..TOKEN_EPOCH_MS + 600_000_000_000, nonce: u32) {
+            let now = Timestamp::from_millisecond(ms).expect("in range");
+            for kind in Kind::ALL {
+                let token = Token::new(kind, now, nonce);
+                prop_assert_eq!(token.kind(), kind);
+                prop_assert!((0..10).contains(&(ms - token.since().as_millisecond())));
+                prop_assert_eq!(token.as_str().parse::<Token>(), Ok(token.clone()));
+            }
+        }
+
+        #[test]
+        fn no_text_panics_the_parsers(text in "\\PC{0,50}") {
+            let _ = (text.parse::<LineKey>(), text.parse::<Token>(), text.parse::<PhoneNumber>());
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The pool of lines: its policy, its counters, who holds what, and how much room is left for
+//! outbound. The table keeps it as one item; this is that item, parsed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::ids::{CampaignCode, Kind, Lease, LineKey, OrgId, Token};
+
+/// How the lines of a pool may be used. In lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    limit: u32,
+    cap: u32,
+    headroom: u32,
+}
+
+/// Why numbers are no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a pool needs a limit of at least 1 line, got {limit}")]
+pub struct PolicyError {
+    limit: u32,
+}
+
+impl Policy {
+    /// A policy. A cap or headroom beyond the limit is allowed: limits move, and both then simply
+    /// leave outbound what is left, or nothing.
+    pub fn new(limit: u32, cap: u32, headroom: u32) -> Result<Self, PolicyError> {
+        if limit == 0 { Err(PolicyError { limit }) } else { Ok(Self { limit, cap, headroom }) }
+    }
+
+    /// Lines the pool has now.
+    pub fn limit(self) -> u32 {
+        self.limit
+    }
+    /// Most lines that outbound may hold.
+    pub fn cap(self) -> u32 {
+        self.cap
+    }
+    /// Lines that outbound must leave free for the next callers.
+    pub fn headroom(self) -> u32 {
+        self.headroom
+    }
+    /// The same policy on another number of lines.
+    pub fn with_limit(self, limit: u32) -> Result<Self, PolicyError> {
+        Self::new(limit, self.cap, self.headroom)
+    }
+}
+
+/// `limit/cap/headroom`: how a policy is written in logs and remembered as "what was configured".
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.limit, self.cap, self.headroom)
+    }
+}
+
+/// How many lines are held, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All held lines.
+    pub total: u32,
+    /// Outbound, Headroom's and foreign.
+    pub outbound: u32,
+    /// The part of `outbound` that Headroom did not dial.
+    pub foreign: u32,
+    /// Callers.
+    pub inbound: u32,
+    /// Browser and websocket calls.
+    pub web: u32,
+}
+
+impl Counts {
+    /// What a set of held lines adds up to. P7 says that this always equals the stored counters.
+    pub fn of<'a>(tokens: impl IntoIterator<Item = &'a Token>) -> Self {
+        let mut counts = Self::default();
+        for token in tokens {
+            counts.total += 1;
+            match token.kind() {
+                Kind::Inbound => counts.inbound += 1,
+                Kind::Web => counts.web += 1,
+                Kind::Outbound => counts.outbound += 1,
+                Kind::Foreign => {
+                    counts.outbound += 1;
+                    counts.foreign += 1;
+                }
+            }
+        }
+        counts
+    }
+}
+
+/// What the ledger keeps of a campaign that is under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Lines its calls hold.
+    pub held: u32,
+    /// Leads that ended well: reached.
+    pub done: u32,
+    /// Leads that ended otherwise.
+    pub failed: u32,
+}
+
+/// The pool's item: one read shows the policy, the counters, and who holds each line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The numbers that decide.
+    pub policy: Policy,
+    /// Rises with every policy change; a write made for another revision is refused.
+    pub revision: u64,
+    /// The counters, as stored.
+    pub counts: Counts,
+    /// The held lines.
+    pub lines: BTreeMap<LineKey, Token>,
+    /// The campaigns under way.
+    pub campaigns: BTreeMap<CampaignCode, Tally>,
+    /// Outbound rests until then.
+    pub hold_until: Timestamp,
+    /// Answers in a row that made it rest.
+    pub hold_count: u32,
+    /// The organisation that Vapi says our key belongs to, once known.
+    pub org: Option<OrgId>,
+    /// The limit that Vapi last reported, if it differs from the policy's.
+    pub seen_limit: Option<u32>,
+    /// The configured policy that was last applied, as text.
+    pub configured: Option<String>,
+}
+
+/// What stands in the way of the next outbound call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// total + headroom would pass the limit.
+    Headroom,
+    /// outbound would pass its cap.
+    Cap,
+    /// The campaign would pass its own `maxConcurrency`.
+    CampaignCap,
+    /// Vapi asked for a rest, or was seen full.
+    HoldOff,
+}
+
+impl Rule {
+    /// The rule's name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Headroom => "headroom",
+            Self::Cap => "cap",
+            Self::CampaignCap => "campaign_cap",
+            Self::HoldOff => "hold_off",
+        }
+    }
+}
+
+/// How many outbound lines may be taken now, and which rule allows no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Lines that may be taken at this instant.
+    pub lines: u32,
+    /// The rule that would refuse one more.
+    pub rule: Rule,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            revision: 1,
+            counts: Counts::default(),
+            lines: BTreeMap::new(),
+            campaigns: BTreeMap::new(),
+            hold_until: Timestamp::UNIX_EPOCH,
+            hold_count: 0,
+            org: None,
+            seen_limit: None,
+            configured: Some(policy.to_string()),
+        }
+    }
+
+    /// How many more lines a campaign may take at `now` (P1). `campaign_cap` is its `maxConcurrency`.
+    ///
+    /// The write that takes them repeats these comparisons as its condition; this only tells how
+    /// many to ask for, and explains a refusal.
+    pub fn room(&self, campaign: &CampaignCode, campaign_cap: Option<u32>, now: Timestamp) -> Room {
+        if now < self.hold_until {
+            return Room { lines: 0, rule: Rule::HoldOff };
+        }
+        let held = self.campaigns.get(campaign).map_or(0, |tally| tally.held);
+        let by_rule = [
+            (Rule::Headroom, self.ceiling_total().saturating_sub(self.counts.total)),
+            (Rule::Cap, self.policy.cap.saturating_sub(self.counts.outbound)),
+            (Rule::CampaignCap, campaign_cap.map_or(u32::MAX, |cap| cap.saturating_sub(held))),
+        ];
+        let (rule, lines) = by_rule
+            .into_iter()
+            .min_by_key(|(_, lines)| *lines)
+            .expect("there are three rules to choose from");
+        Room { lines, rule }
+    }
+
+    /// Lines that outbound may bring the total up to: limit − headroom.
+    pub fn ceiling_total(&self) -> u32 {
+        self.policy.limit.saturating_sub(self.policy.headroom)
+    }
+
+    /// Lines nobody holds; 0 while more are held than the limit has.
+    pub fn free(&self) -> u32 {
+        self.policy.limit.saturating_sub(self.counts.total)
+    }
+
+    /// The lease by which a line is held, if it is.
+    pub fn lease(&self, key: &LineKey) -> Option<Lease> {
+        self.lines.get(key).map(|token| Lease { key: key.clone(), token: token.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::CampaignId;
+
+    fn pool(limit: u32, cap: u32, headroom: u32, counts: Counts) -> Pool {
+        let mut pool = Pool::new(Policy::new(limit, cap, headroom).expect("a policy"));
+        pool.counts = counts;
+        pool
+    }
+
+    fn code() -> CampaignCode {
+        CampaignCode::of(&"renewals".parse::<CampaignId>().expect("an id"))
+    }
+
+    #[test]
+    fn a_pool_without_lines_does_not_construct() {
+        assert!(Policy::new(0, 0, 0).is_err());
+    }
+
+    #[test]
+    fn room_is_the_tightest_of_the_rules() {
+        let now = Timestamp::UNIX_EPOCH;
+        let cases = [
+            // limit, cap, headroom, total, outbound, inbound → lines, rule
+            (10, 7, 3, 0, 0, 7, Rule::Headroom),
+            (10, 5, 3, 0, 0, 5, Rule::Cap),
+            (10, 7, 3, 6, 3, 1, Rule::Headroom),
+            (10, 7, 3, 9, 7, 0, Rule::Headroom),
+            (10, 7, 0, 7, 7, 0, Rule::Cap),
+            (10, 7, 10, 0, 0, 0, Rule::Headroom),
+            (10, 7, 99, 0, 0, 0, Rule::Headroom),
+            (10, 0, 0, 0, 0, 0, Rule::Cap),
+            (10, 7, 3, 14, 2, 0, Rule::Headroom),
+        ];
+        for (limit, cap, headroom, total, outbound, lines, rule) in cases {
+            let counts = Counts { total, outbound, inbound: total - outbound, ..Counts::default() };
+            let room = pool(limit, cap, headroom, counts).room(&code(), None, now);
+            assert_eq!(room, Room { lines, rule }, "{limit}/{cap}/{headroom} {total} {outbound}");
+        }
+    }
+
+    #[test]
+    fn a_campaign_has_a_cap_of_its_own() {
+        let mut pool = pool(10, 10, 0, Counts { total: 2, outbound: 2, ..Counts::default() });
+        pool.campaigns.insert(code(), Tally { held: 2, ..Tally::default() });
+        let room = pool.room(&code(), Some(3), Timestamp::UNIX_EPOCH);
+        assert_eq!(room, Room { lines: 1, rule: Rule::CampaignCap });
+    }
+
+    #[test]
+    fn a_resting_pool_has_no_room() {
+        let mut pool = pool(10, 10, 0, Counts::default());
+        pool.hold_until = Timestamp::from_second(100).expect("in range");
+        assert_eq!(
+            pool.room(&code(), None, Timestamp::from_second(99).expect("in range")).rule,
+            Rule::HoldOff
+        );
+        assert_eq!(pool.room(&code(), None, Timestamp::from_second(100).expect("in range")).lines, 10);
+    }
+}

@@ -1,0 +1,345 @@
+//! Dialing: while a line is free and a lead is ready, take the line, claim the lead, ask Vapi.
+//!
+//! | dies after | what is left | the pass |
+//! |---|---|---|
+//! | take | a line under a claim that its lead never made | frees it once no dial can follow |
+//! | claim | lead dialing, line held | asks Vapi's list: adopts the call, or gives the lead back |
+//! | `POST /call` | the same | the same |
+//! | bind | lead live, line held | nothing to do |
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, Token};
+use crate::core::lead::{End, Lead, Outcome, ReadyLead};
+use crate::core::pool::Pool;
+use crate::logging::chain;
+use crate::table::TableError;
+use crate::table::leads::Step;
+use crate::table::ledger::{Freed, Rest, Taken};
+use crate::vapi::dial::{Dialed, Limits};
+
+use super::App;
+
+/// Lines taken with one write. The expression's length bounds it, and the pool's item stays cool.
+const LINES_AT_ONCE: u32 = 40;
+/// Dials of one invocation under way at once.
+const DIALS_AT_ONCE: usize = 200;
+/// Ready leads read beyond the room: some in the index were claimed a moment ago.
+const SPARE_LEADS: usize = 8;
+/// Refused takings in a row after which an invocation leaves the field to the others.
+const REFUSALS: u32 = 4;
+
+/// What an invocation did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dispatched {
+    /// Lines taken.
+    pub taken: u32,
+    /// Takings refused.
+    pub refused: u32,
+}
+
+/// One dial's share of an invocation.
+struct Dial {
+    campaign: Arc<Campaign>,
+    claim: ClaimKey,
+    lease: Lease,
+    /// After this no call of this claim can be created any more.
+    deadline: Timestamp,
+    /// The rest to take if Vapi turns out full or overloaded.
+    rest_count: u32,
+    /// What the ledger knew of Vapi when the line was taken.
+    known_org: bool,
+    known_limit: u32,
+}
+
+impl App {
+    /// Dials for every running campaign as lines allow (P1), by priority, then age, then due time.
+    /// Returns when each dial has its answer, and starts none that could not get it before `until`.
+    pub async fn dispatch(self: &Arc<Self>, until: Timestamp) -> Result<Dispatched, TableError> {
+        let (pool, campaigns) = tokio::try_join!(self.table.read_pool(), self.table.list_campaigns())?;
+        let mut dispatch =
+            Dispatch { app: self, pool, dials: JoinSet::new(), done: Dispatched::default(), until };
+        let mut result = Ok(());
+        for campaign in campaigns.into_iter().filter(|campaign| campaign.state == CampaignState::Running) {
+            result = dispatch.serve(Arc::new(campaign)).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        // Whatever went wrong: what was taken is dialed to its end.
+        while dispatch.dials.join_next().await.is_some() {}
+        result.map(|()| dispatch.done)
+    }
+
+    async fn dial(&self, dial: Dial) {
+        let Dial { campaign, claim, lease, deadline, .. } = &dial;
+        let lead = match self.table.claim(claim, &lease.token, *deadline).await {
+            Ok(Step::Moved(lead)) => lead,
+            // The index was behind: somebody else has this lead.
+            Ok(Step::Refused(_)) => return self.log_failure(self.free(lease, None, None).await, claim),
+            Err(error) => return self.log_failure::<()>(Err(error), claim),
+        };
+        let now = self.clock.now();
+        if now + 2 * signed(self.timers.dial_timeout()) >= *deadline {
+            tracing::warn!(line.key = %claim, "dial comes too late and is given back");
+            return self.log_failure(self.undo(&lead, lease, None).await, claim);
+        }
+        let dialed = self.vapi.dial(&campaign.spec, &lead, now).await;
+        tracing::info!(
+            campaign.id = %campaign.spec.id,
+            line.key = %claim,
+            attempt = lead.attempts + 1,
+            answer = answer_name(&dialed),
+            answer_ms = self.clock.now().duration_since(now).as_millis() as i64,
+            "dialed"
+        );
+        self.log_failure(self.after_dial(&dial, &lead, dialed).await, claim);
+    }
+
+    async fn after_dial(&self, dial: &Dial, lead: &Lead, dialed: Dialed) -> Result<(), TableError> {
+        let Dial { campaign, claim, lease, .. } = dial;
+        let rest =
+            Rest { until: self.clock.now() + self.timers.hold_off(dial.rest_count), count: dial.rest_count };
+        match dialed {
+            Dialed::Created { call, org, limits } => {
+                self.table.bind(claim, &call).await?;
+                // The call may be over already, its message having come before it was known here.
+                if let Some(end) = self.table.read_ended(&call).await?
+                    && let Some(lead) = self.table.read_lead(&claim.campaign, &claim.lead).await?
+                    && lead.claims == claim.claim
+                {
+                    self.settle(&lead, Some(&call), &end).await?;
+                }
+                if dial.rest_count > 1 {
+                    self.table.end_rests().await?;
+                }
+                let org = org.filter(|_| !dial.known_org);
+                self.table.note_vapi(org.as_ref(), changed_limit(limits, dial.known_limit)).await
+            }
+            Dialed::OverLimit { call, limits } => {
+                self.table.note_vapi(None, changed_limit(limits, dial.known_limit)).await?;
+                let Some(call) = call else { return self.undo(lead, lease, Some(rest)).await };
+                // Blocked, they say, and yet there is an id.
+                match self.vapi.get_call(&call).await {
+                    Ok(Some(found)) if found.has_ended() => self
+                        .settle_as(lead, Some(&call), &found.end, &untouched(), Some(rest))
+                        .await
+                        .map(|_| ()),
+                    Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
+                    Ok(_) => self.undo(lead, lease, Some(rest)).await,
+                    Err(_) => self.leave_unknown(claim).await,
+                }
+            }
+            Dialed::Throttled { until } => {
+                self.undo(lead, lease, Some(Rest { until: until.max(rest.until), ..rest })).await
+            }
+            Dialed::NotSent { message } => {
+                tracing::warn!(message, "Vapi cannot be reached");
+                self.undo(lead, lease, Some(rest)).await
+            }
+            Dialed::BadLead { message } => {
+                let end = End { reason: Some(message), connected: None };
+                self.settle_as(lead, None, &end, &Outcome::Failed, None).await.map(|_| ())
+            }
+            Dialed::BadCampaign { message } => {
+                let reason = format!("{message}. Mend the cause, then resume the campaign");
+                if self.table.pause_campaign(&claim.campaign, &reason).await? {
+                    tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
+                }
+                self.undo(lead, lease, None).await
+            }
+            Dialed::Unclear { message } => {
+                tracing::warn!(line.key = %claim, message, "dial without a clear answer: the line stays held");
+                self.leave_unknown(claim).await?;
+                self.table.rest(rest).await
+            }
+        }
+    }
+
+    /// The call was surely not made: lead first, line second, since a lead without a line is lost.
+    async fn undo(&self, lead: &Lead, lease: &Lease, rest: Option<Rest>) -> Result<(), TableError> {
+        match self.table.give_back(&lead.claim()).await? {
+            Step::Moved(_) => self.free(lease, None, rest).await.map(|_: Freed| ()),
+            // A webhook or the pass found a call after all.
+            Step::Refused(_) => Ok(()),
+        }
+    }
+
+    async fn leave_unknown(&self, claim: &ClaimKey) -> Result<(), TableError> {
+        let settled = self.clock.now() + self.timers.settling();
+        self.table.mark_unknown(claim, settled).await.map(|_| ())
+    }
+
+    fn log_failure<T>(&self, result: Result<T, TableError>, claim: &ClaimKey) {
+        if let Err(error) = result {
+            tracing::error!(line.key = %claim, error = chain(&error), "dial broke off; the pass finishes it");
+        }
+    }
+
+    /// Marks a campaign as finished if every one of its leads is over.
+    pub(super) async fn finish_if_over(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
+        let tally = pool.campaigns.get(&campaign.code).copied().unwrap_or_default();
+        if tally.held > 0 || self.table.has_ready_leads(&campaign.code).await? {
+            return Ok(());
+        }
+        let counted = self.table.count_leads(&campaign.code).await?;
+        if counted.all_over() && self.table.finish_campaign(campaign, counted).await? {
+            self.table.close_campaign(&campaign.code, tally).await?;
+            tracing::info!(
+                campaign.id = %campaign.spec.id,
+                leads = counted.total,
+                done = counted.done,
+                failed = counted.failed,
+                "campaign finished"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// One invocation at work.
+struct Dispatch<'a> {
+    app: &'a Arc<App>,
+    pool: Pool,
+    dials: JoinSet<()>,
+    done: Dispatched,
+    until: Timestamp,
+}
+
+impl Dispatch<'_> {
+    /// Dials one campaign's ready leads until it has none, or there is no room for it.
+    async fn serve(&mut self, campaign: Arc<Campaign>) -> Result<(), TableError> {
+        let app = self.app;
+        if !self.pool.campaigns.contains_key(&campaign.code) {
+            app.table.open_campaign(&campaign.code, campaign.settled).await?;
+            self.pool = app.table.read_pool().await?;
+        }
+        let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
+        let mut refusals = 0;
+        loop {
+            let now = app.clock.now();
+            let room = self.pool.room(&campaign.code, campaign_cap, now);
+            if room.lines == 0 {
+                tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
+                return Ok(());
+            }
+            if now + 2 * signed(app.timers.dial_timeout()) > self.until {
+                app.wake_at(now).await;
+                return Ok(());
+            }
+            let wanted = room.lines.min(LINES_AT_ONCE) as usize;
+            let leads = self.callable(&campaign, wanted, now).await?;
+            if leads.is_empty() {
+                return app.finish_if_over(&campaign, &self.pool).await;
+            }
+            let leases: Vec<Lease> = leads.into_iter().take(wanted).map(|lead| lease(lead, now)).collect();
+            let rest_count = self.pool.hold_count + 1;
+            match app.table.take(&self.pool, &campaign.code, campaign_cap, &leases, now).await? {
+                Taken::Granted(pool) => {
+                    refusals = 0;
+                    self.done.taken += leases.len() as u32;
+                    self.pool = pool;
+                    let deadline = now + app.timers.dial_deadline();
+                    for lease in leases {
+                        self.start(&campaign, lease, deadline, rest_count).await;
+                    }
+                }
+                Taken::Refused(pool) => {
+                    refusals += 1;
+                    self.done.refused += 1;
+                    self.pool = pool;
+                    if refusals == REFUSALS {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ready leads whose window is open and that hold no line; those whose window is closed are
+    /// put off until it opens.
+    async fn callable(
+        &self,
+        campaign: &Campaign,
+        wanted: usize,
+        now: Timestamp,
+    ) -> Result<Vec<ReadyLead>, TableError> {
+        loop {
+            let ready = self.app.table.ready_leads(&campaign.code, now, wanted + SPARE_LEADS).await?;
+            if ready.is_empty() {
+                return Ok(ready);
+            }
+            let mut open = Vec::new();
+            let mut moved = false;
+            for lead in ready {
+                let opens = match &campaign.spec.window {
+                    None => Some(now),
+                    Some(window) => window.opens(now, lead.timezone.as_ref()),
+                };
+                match opens {
+                    Some(at) if at <= now => open.push(lead),
+                    // Unknown means never: such a lead is refused at the intake, so this is a guard.
+                    later => {
+                        let due = later.unwrap_or(now + SignedDuration::from_hours(24));
+                        self.app.table.postpone(&lead.next, due).await?;
+                        moved = true;
+                    }
+                }
+            }
+            open.retain(|lead| !self.pool.lines.contains_key(&LineKey::Claim(lead.next.clone())));
+            if !open.is_empty() || !moved {
+                return Ok(open);
+            }
+        }
+    }
+
+    async fn start(&mut self, campaign: &Arc<Campaign>, lease: Lease, deadline: Timestamp, rest_count: u32) {
+        let LineKey::Claim(claim) = lease.key.clone() else { return };
+        let dial = Dial {
+            campaign: campaign.clone(),
+            claim,
+            lease,
+            deadline,
+            rest_count,
+            known_org: self.pool.org.is_some(),
+            known_limit: self.pool.seen_limit.unwrap_or(self.pool.policy.limit()),
+        };
+        if self.dials.len() >= DIALS_AT_ONCE {
+            self.dials.join_next().await;
+        }
+        let app = self.app.clone();
+        self.dials.spawn(async move { app.dial(dial).await });
+    }
+}
+
+fn lease(lead: ReadyLead, now: Timestamp) -> Lease {
+    Lease { key: LineKey::Claim(lead.next), token: Token::new(Kind::Outbound, now, rand::random()) }
+}
+
+fn untouched() -> Outcome {
+    Outcome::Again { due: Timestamp::UNIX_EPOCH, counts: crate::core::lead::Counts::Nothing }
+}
+
+fn changed_limit(limits: Limits, known: u32) -> Option<u32> {
+    limits.limit.filter(|limit| *limit != known)
+}
+
+fn signed(span: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
+}
+
+fn answer_name(dialed: &Dialed) -> &'static str {
+    match dialed {
+        Dialed::Created { .. } => "created",
+        Dialed::OverLimit { .. } => "over limit",
+        Dialed::Throttled { .. } => "throttled",
+        Dialed::BadLead { .. } => "bad lead",
+        Dialed::BadCampaign { .. } => "bad campaign",
+        Dialed::NotSent { .. } => "not sent",
+        Dialed::Unclear { .. } => "unclear",
+    }
+}

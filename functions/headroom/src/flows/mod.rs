@@ -1,0 +1,148 @@
+//! What the functions do, step by step, with everything they need passed in as an [`App`].
+//!
+//! | flow | function | from | to |
+//! |---|---|---|---|
+//! | [`intake`] | dispatcher | a campaign message | leads that are ready |
+//! | [`dial`] | dispatcher | free lines and ready leads | calls |
+//! | [`observe`] | webhook | a server message | lines taken and freed |
+//! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
+//! | [`reconcile`] | reconciler | the ledger, the leads and Vapi's list | the same state that all events would have led to |
+//! | [`backfill`] | backfill | Vapi's analytics | usage by the hour |
+//! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
+//!
+//! The order of writes is what survives a crash between any two of them:
+//! a dial takes the line, then claims the lead, then asks Vapi, then binds; an end writes the lead's
+//! outcome, then the call's record, then frees the line. While a line is held, the pass finds its
+//! call again; a lead is never without both a place in the queue and a line.
+
+pub mod backfill;
+pub mod dial;
+pub mod intake;
+pub mod observe;
+pub mod reconcile;
+pub mod settle;
+pub mod status;
+
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use jiff::Timestamp;
+
+use crate::config::{Access, Lines};
+use crate::core::ids::{OrgId, PoolId};
+use crate::core::pool::Policy;
+use crate::core::timers::Timers;
+use crate::logging::chain;
+use crate::table::{Table, TableError};
+use crate::vapi::{Vapi, VapiError};
+use crate::wake::WakeQueue;
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync {
+    /// The present instant.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is where time is injected from")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Everything that a flow works with.
+#[derive(Clone)]
+pub struct App {
+    /// The table.
+    pub table: Table,
+    /// Vapi.
+    pub vapi: Vapi,
+    /// Wake-ups for the dispatcher.
+    pub wake: WakeQueue,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The spans that decisions rest on.
+    pub timers: Timers,
+    /// The configured policy.
+    pub policy: Policy,
+    /// Whether a limit that Vapi reports is taken over.
+    pub adopt_limit: bool,
+    /// Organisations whose calls count besides the key's own.
+    pub orgs: Vec<OrgId>,
+}
+
+/// The pool that a function serves. One stack is one pool.
+pub fn main_pool() -> PoolId {
+    "main".parse().expect("letters are an id")
+}
+
+/// AWS configuration with Headroom's patience: five tries with jitter, each bounded in time, so
+/// that a function never hangs on one lost answer.
+pub async fn aws_config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(std::time::Duration::from_secs(2))
+        .operation_attempt_timeout(std::time::Duration::from_secs(3))
+        .operation_timeout(std::time::Duration::from_secs(9))
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(5))
+        .timeout_config(timeouts)
+        .load()
+        .await
+}
+
+impl App {
+    /// Connects a function to the world it is configured for. Opens its connections, so that the
+    /// first invocation does not, and makes sure that the pool exists.
+    pub async fn connect(aws: &SdkConfig, access: &Access, lines: Lines) -> Result<Self, StartError> {
+        let timers = Timers::default();
+        let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool());
+        let vapi = Vapi::new(&access.vapi_url, &access.vapi_key, timers.clone())?;
+        let app = Self {
+            table,
+            vapi,
+            wake: WakeQueue::new(aws_sdk_sqs::Client::new(aws), lines.wake_queue_url),
+            clock: Arc::new(SystemClock),
+            timers,
+            policy: lines.policy,
+            adopt_limit: lines.adopt_limit,
+            orgs: lines.orgs,
+        };
+        let ((), ensured) = tokio::join!(app.vapi.warm(), app.table.ensure_pool(app.policy));
+        ensured?;
+        Ok(app)
+    }
+
+    /// Wakes the dispatcher; a wake-up that cannot be sent is logged and left to the minute pass.
+    async fn wake_dispatcher(&self, delay: std::time::Duration) {
+        if let Err(error) = self.wake.send(delay).await {
+            tracing::warn!(error = chain(&error), "no wake-up sent; the next pass sends one");
+        }
+    }
+
+    /// Wakes the dispatcher at an instant.
+    async fn wake_at(&self, at: Timestamp) {
+        let delay = at.duration_since(self.clock.now());
+        self.wake_dispatcher(std::time::Duration::try_from(delay).unwrap_or_default()).await;
+    }
+}
+
+/// Why a function could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The environment.
+    #[error("the configuration is not complete")]
+    Config(#[from] crate::config::ConfigError),
+    /// The table.
+    #[error("the table cannot be used")]
+    Table(#[from] TableError),
+    /// Vapi's client.
+    #[error("Vapi cannot be asked")]
+    Vapi(#[from] VapiError),
+}

@@ -1,0 +1,240 @@
+//! What webhooks tell: lines taken and freed as calls begin and end, callers answered or refused.
+//!
+//! Nothing in a message is trusted beyond "this happened to this call". A reservation it names is a
+//! claim: it counts if that line is on the ledger and its lead has this call, or none yet.
+
+use crate::config::Callers;
+use crate::core::ids::{CallId, ClaimKey, Kind, LineKey};
+use crate::core::lead::{End, Lead, LeadState};
+use crate::core::pool::Pool;
+use crate::logging::chain;
+use crate::table::TableError;
+use crate::table::ledger::Observed;
+use crate::vapi::message::{CallEvent, Happened};
+
+use super::App;
+use super::settle::Settled;
+
+/// What an event came to, for logs and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// A line is held that was not.
+    Taken,
+    /// A line is free, or the end of a call is on record.
+    Ended,
+    /// A dialed call is known by its id now.
+    Bound,
+    /// The state was there already.
+    None,
+    /// The call's end does not yet say what it means for the lead; the report or the pass will.
+    Waiting,
+    /// The call belongs to an organisation that is not of this pool.
+    OtherOrg,
+}
+
+/// The answer to an assistant request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// This assistant takes the call.
+    Assistant(String),
+    /// The caller hears this, and the call is over.
+    Refusal(String),
+}
+
+impl App {
+    /// Moves the ledger on an event of a call. Any order and any number of times lead to one state (P8).
+    pub async fn observe(&self, event: &CallEvent) -> Result<Effect, TableError> {
+        let pool = self.table.read_pool().await?;
+        if self.is_other_org(&pool, event) {
+            return Ok(Effect::OtherOrg);
+        }
+        match &event.happened {
+            Happened::Nothing => Ok(Effect::None),
+            Happened::Live => match self.ours(&pool, event).await? {
+                Some(lead) => self.observe_dialed(&lead, &event.call).await,
+                None => self.observe_live(&pool, &event.call, event.kind).await,
+            },
+            Happened::Ended(end) => match self.ours(&pool, event).await? {
+                Some(lead) => self.observe_end(&lead, &event.call, end).await,
+                None => {
+                    self.end_observed(&pool, &event.call, end).await?;
+                    Ok(Effect::Ended)
+                }
+            },
+        }
+    }
+
+    fn is_other_org(&self, pool: &Pool, event: &CallEvent) -> bool {
+        match (&event.org, &pool.org) {
+            (Some(theirs), Some(own)) => theirs != own && !self.orgs.contains(theirs),
+            _ => false,
+        }
+    }
+
+    /// The lead that a call was dialed for, if it was: by a claim that holds a line, else by the
+    /// call's id among the leads that hold lines (a message may have been stripped of its claim).
+    async fn ours(&self, pool: &Pool, event: &CallEvent) -> Result<Option<Lead>, TableError> {
+        if pool.lines.contains_key(&LineKey::Observed(event.call.clone())) {
+            return Ok(None);
+        }
+        for claim in event.claims.iter().filter(|claim| holds(pool, claim)) {
+            let lead = self.table.read_lead(&claim.campaign, &claim.lead).await?;
+            if let Some(lead) = lead.filter(|lead| lead.claims == claim.claim && may_be(lead, &event.call)) {
+                return Ok(Some(lead));
+            }
+        }
+        if matches!(event.kind, Some(Kind::Inbound | Kind::Web)) {
+            return Ok(None);
+        }
+        let leads = self.table.read_leads(&held_claims(pool)).await?;
+        Ok(leads.into_iter().find(|lead| is_bound_to(lead, &event.call)))
+    }
+
+    async fn observe_dialed(&self, lead: &Lead, call: &CallId) -> Result<Effect, TableError> {
+        match &lead.state {
+            // The dial had no clear answer, and here is one. While it is still being made, its own
+            // answer will bind it.
+            LeadState::Unknown { .. } => {
+                self.table.bind(&lead.claim(), call).await?;
+                tracing::info!(line.key = %lead.claim(), call.id = %call, "unknown dial found by its webhook");
+                Ok(Effect::Bound)
+            }
+            _ => Ok(Effect::None),
+        }
+    }
+
+    /// Records a live call that Headroom did not dial.
+    pub(super) async fn observe_live(
+        &self,
+        pool: &Pool,
+        call: &CallId,
+        kind: Option<Kind>,
+    ) -> Result<Effect, TableError> {
+        let Some(kind) = kind else { return Ok(Effect::None) };
+        if pool.lines.contains_key(&LineKey::Observed(call.clone()))
+            || self.table.read_ended(call).await?.is_some()
+        {
+            return Ok(Effect::None);
+        }
+        match self.table.take_observed(call, kind, self.clock.now()).await? {
+            Observed::Taken(pool) => {
+                tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
+                // The end may have come in between: it is on record then, and found nothing to free.
+                if let Some(end) = self.table.read_ended(call).await? {
+                    self.end_observed(&pool, call, &end).await?;
+                }
+                Ok(Effect::Taken)
+            }
+            Observed::AlreadyHeld(_) | Observed::Full(_) => Ok(Effect::None),
+        }
+    }
+
+    async fn observe_end(&self, lead: &Lead, call: &CallId, end: &End) -> Result<Effect, TableError> {
+        let end = if end.is_conclusive() {
+            end.clone()
+        } else {
+            // Rare: something broke, and whether the person had answered decides if they are called
+            // again. Vapi's own record says; without it the report or the pass settles this.
+            match self.vapi.get_call(call).await {
+                Ok(Some(found)) if found.has_ended() => found.end,
+                Ok(_) => return Ok(Effect::Waiting),
+                Err(error) => {
+                    tracing::warn!(call.id = %call, error = chain(&error), "the end of a call is left to the pass");
+                    return Ok(Effect::Waiting);
+                }
+            }
+        };
+        Ok(match self.settle(lead, Some(call), &end).await? {
+            Settled::Now => Effect::Ended,
+            Settled::NotHere => Effect::None,
+        })
+    }
+
+    /// Answers a caller on a bare number, if there is a line and an assistant for them.
+    pub async fn answer(
+        &self,
+        event: &CallEvent,
+        phone_number: Option<&str>,
+        callers: &Callers,
+    ) -> Result<Answer, TableError> {
+        let refusal = || Answer::Refusal(callers.busy_message.clone());
+        let mut pool = self.table.read_pool().await?;
+        if self.is_other_org(&pool, event) {
+            return Ok(refusal());
+        }
+        let Some(assistant) = callers.assistants.of(phone_number) else {
+            tracing::error!(
+                phone_number.id = phone_number,
+                "no assistant is configured for this number: set HEADROOM_INBOUND_ASSISTANTS"
+            );
+            return Ok(refusal());
+        };
+        if self.table.read_ended(&event.call).await?.is_some() {
+            return Ok(refusal());
+        }
+        // Once more if the policy changed in between.
+        for _ in 0..2 {
+            match self.table.take_answered(&pool, &event.call, self.clock.now()).await? {
+                Observed::Taken(now) => {
+                    if let Some(end) = self.table.read_ended(&event.call).await? {
+                        self.end_observed(&now, &event.call, &end).await?;
+                        return Ok(refusal());
+                    }
+                    tracing::info!(call.id = %event.call, lines.total = now.counts.total, "caller answered");
+                    return Ok(Answer::Assistant(assistant.to_owned()));
+                }
+                // Its `ringing` came first and was recorded, whether there was a line or not.
+                Observed::AlreadyHeld(now) if now.counts.total <= now.policy.limit() => {
+                    return Ok(Answer::Assistant(assistant.to_owned()));
+                }
+                Observed::Full(now) if now.revision != pool.revision => pool = now,
+                Observed::AlreadyHeld(now) | Observed::Full(now) => {
+                    tracing::warn!(
+                        call.id = %event.call,
+                        rule = "limit",
+                        lines.limit = now.policy.limit(),
+                        lines.inbound = now.counts.inbound,
+                        lines.outbound = now.counts.outbound,
+                        lines.web = now.counts.web,
+                        "caller refused: every line is taken"
+                    );
+                    return Ok(refusal());
+                }
+            }
+        }
+        Ok(refusal())
+    }
+
+    /// Whether an outbound call could start now, for a Vapi campaign that asks before it dials. It
+    /// reserves nothing.
+    pub async fn outbound_could_start(&self) -> Result<bool, TableError> {
+        let pool = self.table.read_pool().await?;
+        Ok(self.clock.now() >= pool.hold_until
+            && pool.counts.total < pool.ceiling_total()
+            && pool.counts.outbound < pool.policy.cap())
+    }
+}
+
+fn holds(pool: &Pool, claim: &ClaimKey) -> bool {
+    pool.lines.contains_key(&LineKey::Claim(claim.clone()))
+}
+
+/// The claims that hold lines.
+pub(super) fn held_claims(pool: &Pool) -> Vec<ClaimKey> {
+    pool.lines
+        .keys()
+        .filter_map(|key| match key {
+            LineKey::Claim(claim) => Some(claim.clone()),
+            LineKey::Observed(_) => None,
+        })
+        .collect()
+}
+
+fn is_bound_to(lead: &Lead, call: &CallId) -> bool {
+    matches!(&lead.state, LeadState::Live { call: bound, .. } if bound == call)
+}
+
+/// Whether a call that claims this lead can be its call: it is, or the lead waits for one.
+fn may_be(lead: &Lead, call: &CallId) -> bool {
+    matches!(lead.state, LeadState::Dialing { .. } | LeadState::Unknown { .. }) || is_bound_to(lead, call)
+}

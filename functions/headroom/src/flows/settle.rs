@@ -1,0 +1,142 @@
+//! The end of a dialed call: the lead's outcome, the call's record, the free line, the wake-up, in
+//! this order.
+
+use crate::core::ids::{CallId, Lease, LineKey};
+use crate::core::lead::{Consequence, Counts, End, Lead, Outcome, after_call};
+use crate::core::pool::Pool;
+use crate::table::TableError;
+use crate::table::leads::Step;
+use crate::table::ledger::{Freed, LeadEnd, Rest};
+
+use super::App;
+
+/// What the settling of a claim came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The lead has its outcome and the line is free.
+    Now,
+    /// Another settled it before, or its call is another one.
+    NotHere,
+}
+
+impl App {
+    /// Settles a lead's claim whose call is over. `lead` is as it was read before; if it has moved
+    /// since, nothing happens.
+    ///
+    /// Dies after the outcome or the record: the line is still on the ledger, and the pass frees it.
+    pub async fn settle(&self, lead: &Lead, call: Option<&CallId>, end: &End) -> Result<Settled, TableError> {
+        let Some(campaign) = self.table.read_campaign(&lead.campaign).await? else {
+            return Err(TableError::Item { item: "lead", problem: "belongs to no campaign".into() });
+        };
+        let now = self.clock.now();
+        let (outcome, consequence) = after_call(lead, &campaign.spec.retry, end, now, &self.timers);
+        if consequence == Consequence::PauseCampaign {
+            let reason = format!(
+                "a call ended with {}: mend the cause at Vapi, then resume the campaign",
+                end.reason_text()
+            );
+            if self.table.pause_campaign(&lead.campaign, &reason).await? {
+                tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
+            }
+        }
+        let rest = match consequence {
+            Consequence::Rest => Some(self.rest_after(&self.table.read_pool().await?)),
+            _ => None,
+        };
+        self.settle_as(lead, call, end, &outcome, rest).await
+    }
+
+    /// Settles a lead's claim with an outcome that is already decided.
+    pub(super) async fn settle_as(
+        &self,
+        lead: &Lead,
+        call: Option<&CallId>,
+        end: &End,
+        outcome: &Outcome,
+        rest: Option<Rest>,
+    ) -> Result<Settled, TableError> {
+        let Some(lease) = lead.lease() else { return Ok(Settled::NotHere) };
+        let claim = lead.claim();
+        if let Step::Refused(_) = self.table.settle(&claim, call, outcome, end.reason_text()).await? {
+            return Ok(Settled::NotHere);
+        }
+        let now = self.clock.now();
+        if let Some(call) = call {
+            self.table.record_ended(call, end, now).await?;
+        }
+        let lead_end = match outcome {
+            Outcome::Done => Some(LeadEnd::Done),
+            Outcome::Failed => Some(LeadEnd::Failed),
+            Outcome::Again { .. } => None,
+        };
+        tracing::info!(
+            line.key = %claim,
+            call.id = call.map(CallId::as_str),
+            reason = end.reason_text(),
+            outcome = outcome_name(outcome),
+            held_ms = now.duration_since(lease.token.since()).as_millis() as i64,
+            "call settled"
+        );
+        self.free(&lease, lead_end, rest).await?;
+        // The next pass comes soon enough for a later retry.
+        if let Outcome::Again { due, counts: Counts::Attempt | Counts::Spared } = outcome
+            && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
+                < self.timers.pass_interval()
+        {
+            self.wake_at(*due).await;
+        }
+        Ok(Settled::Now)
+    }
+
+    /// Frees a line and wakes the dispatcher if a campaign may be waiting for it.
+    pub(super) async fn free(
+        &self,
+        lease: &Lease,
+        end: Option<LeadEnd>,
+        rest: Option<Rest>,
+    ) -> Result<Freed, TableError> {
+        let freed = self.table.free(lease, end, rest).await?;
+        if let Freed::Freed(pool) = &freed
+            && !pool.campaigns.is_empty()
+        {
+            self.wake_at(pool.hold_until).await;
+        }
+        Ok(freed)
+    }
+
+    /// The next rest in a row.
+    pub(super) fn rest_after(&self, pool: &Pool) -> Rest {
+        let count = pool.hold_count + 1;
+        Rest { until: self.clock.now() + self.timers.hold_off(count), count }
+    }
+
+    /// Records the end of a call that Headroom only observes, then frees its line if it holds one.
+    /// The record first: whoever takes a line for this call later reads it, and gives the line back.
+    pub(super) async fn end_observed(&self, pool: &Pool, call: &CallId, end: &End) -> Result<(), TableError> {
+        let lease = pool.lease(&LineKey::Observed(call.clone()));
+        if lease.is_none() && self.table.read_ended(call).await?.is_some() {
+            return Ok(());
+        }
+        self.table.record_ended(call, end, self.clock.now()).await?;
+        if let Some(lease) = lease {
+            self.free(&lease, None, None).await?;
+            tracing::info!(
+                call.id = %call,
+                kind = lease.token.kind().name(),
+                reason = end.reason_text(),
+                "observed call ended"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::Again { counts: Counts::Attempt, .. } => "again",
+        Outcome::Again { counts: Counts::Spared, .. } => "again, not counted",
+        Outcome::Again { counts: Counts::Nothing, .. } => "back, untouched",
+    }
+}

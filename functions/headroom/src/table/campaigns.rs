@@ -1,0 +1,213 @@
+//! Campaigns: what each asks for, its state, and how many leads it has.
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use jiff::Timestamp;
+
+use super::attributes::{Item, Reader, ms, n, s};
+use super::{Conditional as _, Table, TableError, Written};
+use crate::core::campaign::{Campaign, CampaignState, Spec};
+use crate::core::ids::{CampaignCode, CampaignId};
+
+/// What the storing of a campaign came to.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is new.
+    New,
+    /// It was there; nothing changed.
+    Known(Box<Campaign>),
+    /// Another campaign's id has the same short code: this one cannot be stored.
+    Collision,
+}
+
+impl Table {
+    fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s(format!("C#{}", code.as_str())))
+    }
+
+    /// Stores a campaign as running, without leads.
+    ///
+    /// Condition: there is none of that code yet.
+    pub async fn put_campaign(&self, spec: &Spec, now: Timestamp) -> Result<Opened, TableError> {
+        let json = serde_json::to_string(spec).expect("a campaign's fields are texts and numbers");
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", s(self.pool_pk()))
+            .item("sk", s(format!("C#{}", CampaignCode::of(&spec.id).as_str())))
+            .item("id", s(spec.id.as_str()))
+            .item("spec", s(json))
+            .item("st", s(CampaignState::Running.name()))
+            .item("created", ms(now))
+            .item("leads", n(0))
+            .item("done", n(0))
+            .item("failed", n(0))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await.outcome("store a campaign", |_| None)? {
+            Written::Applied(_) => Ok(Opened::New),
+            Written::Refused(item) => {
+                let known = campaign_of(&item.unwrap_or_default())?;
+                Ok(if known.spec.id == spec.id { Opened::Known(Box::new(known)) } else { Opened::Collision })
+            }
+        }
+    }
+
+    /// One campaign, consistently.
+    pub async fn read_campaign(&self, code: &CampaignCode) -> Result<Option<Campaign>, TableError> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s(format!("C#{}", code.as_str())))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(TableError::call("read a campaign"))?;
+        read.item.as_ref().map(campaign_of).transpose()
+    }
+
+    /// All campaigns of the pool in the order in which their leads are served: by priority, then age.
+    pub async fn list_campaigns(&self) -> Result<Vec<Campaign>, TableError> {
+        let mut campaigns = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :campaign)")
+                .expression_attribute_values(":pk", s(self.pool_pk()))
+                .expression_attribute_values(":campaign", s("C#"))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(TableError::call("list the campaigns"))?;
+            for item in page.items() {
+                campaigns.push(campaign_of(item)?);
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        campaigns.sort_by(|a, b| {
+            (a.spec.priority, a.created, &a.code).cmp(&(b.spec.priority, b.created, &b.code))
+        });
+        Ok(campaigns)
+    }
+
+    /// Adds `new` leads to a campaign's count, and sets a finished one running again.
+    pub async fn count_new_leads(&self, code: &CampaignCode, new: u32) -> Result<(), TableError> {
+        let running = self
+            .campaign(code)
+            .update_expression("SET leads = leads + :new, st = :running")
+            .condition_expression("st <> :paused")
+            .expression_attribute_values(":new", n(new))
+            .expression_attribute_values(":running", s("running"))
+            .expression_attribute_values(":paused", s("paused"))
+            .send()
+            .await;
+        if let Written::Refused(_) = running.outcome("count new leads", |_| None)? {
+            let paused = self
+                .campaign(code)
+                .update_expression("SET leads = leads + :new")
+                .expression_attribute_values(":new", n(new))
+                .send()
+                .await;
+            paused.outcome("count new leads", |_| None)?;
+        }
+        Ok(())
+    }
+
+    /// Corrects a campaign's count of leads to what was counted.
+    pub async fn correct_lead_count(&self, code: &CampaignCode, leads: u32) -> Result<(), TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("SET leads = :leads")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":leads", n(leads))
+            .send()
+            .await;
+        sent.outcome("correct a lead count", |_| None).map(|_| ())
+    }
+
+    /// running → paused. Live calls go on (P6). Returns whether it was running.
+    pub async fn pause_campaign(&self, code: &CampaignCode, reason: &str) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("SET st = :paused, reason = :reason")
+            .condition_expression("st = :running")
+            .expression_attribute_values(":paused", s("paused"))
+            .expression_attribute_values(":running", s("running"))
+            .expression_attribute_values(":reason", s(reason))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("pause a campaign", |_| None)?, Written::Applied(_)))
+    }
+
+    /// paused → running. Returns whether it was paused.
+    pub async fn resume_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("SET st = :running REMOVE reason")
+            .condition_expression("st = :paused")
+            .expression_attribute_values(":paused", s("paused"))
+            .expression_attribute_values(":running", s("running"))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("resume a campaign", |_| None)?, Written::Applied(_)))
+    }
+
+    /// running → finished, with its final figures.
+    ///
+    /// Condition: still running, and no lead was added to the `leads` it had when they were counted.
+    /// Returns whether it is finished.
+    pub async fn finish_campaign(
+        &self,
+        campaign: &Campaign,
+        counted: super::leads::LeadCount,
+    ) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(&campaign.code)
+            .update_expression("SET st = :finished, leads = :total, done = :done, failed = :failed")
+            .condition_expression("st = :running AND leads = :leads")
+            .expression_attribute_values(":finished", s("finished"))
+            .expression_attribute_values(":running", s("running"))
+            .expression_attribute_values(":leads", n(campaign.leads))
+            .expression_attribute_values(":total", n(counted.total))
+            .expression_attribute_values(":done", n(counted.done))
+            .expression_attribute_values(":failed", n(counted.failed))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("finish a campaign", |_| None)?, Written::Applied(_)))
+    }
+}
+
+fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
+    let read = Reader::new(item, "campaign");
+    let code = read.text("sk")?.strip_prefix("C#").and_then(|code| code.parse().ok());
+    let state = match read.text("st")? {
+        "running" => CampaignState::Running,
+        "finished" => CampaignState::Finished,
+        "paused" => CampaignState::Paused { reason: read.text("reason")?.to_owned() },
+        _ => return Err(read.error("st", "is not a state")),
+    };
+    let _: CampaignId = read.parsed("id")?;
+    Ok(Campaign {
+        code: code.ok_or_else(|| read.error("sk", "is not a campaign's"))?,
+        spec: serde_json::from_str(read.text("spec")?)
+            .map_err(|error| read.error("spec", &error.to_string()))?,
+        created: read.instant("created")?,
+        state,
+        leads: read.number("leads")?,
+        settled: (read.number("done")?, read.number("failed")?),
+    })
+}

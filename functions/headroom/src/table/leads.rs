@@ -1,0 +1,489 @@
+//! Leads: each its own item, moved from state to state by conditional writes.
+//!
+//! `st` is the state; `q` (the campaign's code) is there only while the lead is ready, which is what
+//! puts it into the index; `due` stays through a claim, so that a lead that goes back untouched goes
+//! back to its place in the queue. Nothing else writes `claims`.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
+};
+use jiff::Timestamp;
+
+use super::attributes::{Item, Reader, ms, n, s};
+use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
+use crate::core::campaign::NewLead;
+use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Token};
+use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
+use crate::core::window::zone;
+
+/// What the storing of a new lead came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new and ready.
+    New,
+    /// It was there already, in whatever state; nothing changed.
+    Known,
+    /// Another lead's id has the same short reference: this one cannot be stored.
+    Collision,
+}
+
+/// What a step of a lead came to. A refused step shows the lead as it is, if there is one.
+#[derive(Debug)]
+pub enum Step {
+    /// The lead has moved.
+    Moved(Box<Lead>),
+    /// It stands where this step does not start from.
+    Refused(Option<Box<Lead>>),
+}
+
+fn pk(campaign: &CampaignCode) -> AttributeValue {
+    s(format!("C#{}", campaign.as_str()))
+}
+
+fn sk(lead: &LeadRef) -> AttributeValue {
+    s(format!("L#{}", lead.as_str()))
+}
+
+/// The index orders by microseconds, so that leads of one message keep their order.
+fn due_us(instant: Timestamp) -> AttributeValue {
+    n(instant.as_microsecond())
+}
+
+impl Table {
+    /// Stores a lead as ready from `due` on.
+    ///
+    /// Condition: there is none of that reference yet.
+    pub async fn put_lead(
+        &self,
+        campaign: &CampaignCode,
+        lead: &NewLead,
+        due: Timestamp,
+    ) -> Result<Stored, TableError> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", pk(campaign))
+            .item("sk", sk(&LeadRef::of(&lead.id)))
+            .item("id", s(lead.id.as_str()))
+            .item("num", s(lead.number.reveal()))
+            .item("st", s(LeadState::Ready.name()))
+            .item("q", s(campaign.as_str()))
+            .item("due", due_us(due))
+            .item("claims", n(0))
+            .item("att", n(0))
+            .item("spared", n(0))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(name) = &lead.name {
+            put = put.item("name", s(name));
+        }
+        if let Some(zone) = lead.timezone.as_ref().and_then(|zone| zone.iana_name()) {
+            put = put.item("tz", s(zone));
+        }
+        if let Some(variables) = &lead.variables {
+            put = put.item("vars", s(variables));
+        }
+        match put.send().await.outcome("store a lead", |_| None)? {
+            Written::Applied(_) => Ok(Stored::New),
+            Written::Refused(item) => {
+                let item = item.unwrap_or_default();
+                let same = Reader::new(&item, "lead").text("id")? == lead.id.as_str();
+                Ok(if same { Stored::Known } else { Stored::Collision })
+            }
+        }
+    }
+
+    /// Up to `most` ready leads of a campaign that are due at `now`, oldest first. From the index,
+    /// so one that was claimed a moment ago may still be among them; its claim then fails.
+    pub async fn ready_leads(
+        &self,
+        campaign: &CampaignCode,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<ReadyLead>, TableError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(READY_INDEX)
+            .key_condition_expression("q = :q AND due <= :now")
+            .expression_attribute_values(":q", s(campaign.as_str()))
+            .expression_attribute_values(":now", due_us(now))
+            .limit(i32::try_from(most).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(TableError::call("list the ready leads"))?;
+        found.items().iter().map(|item| ready_of(campaign, item)).collect()
+    }
+
+    /// When ready leads of a campaign fall due between `from` and `until`, up to `most` of them.
+    pub async fn due_between(
+        &self,
+        campaign: &CampaignCode,
+        from: Timestamp,
+        until: Timestamp,
+        most: i32,
+    ) -> Result<Vec<Timestamp>, TableError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(READY_INDEX)
+            .key_condition_expression("q = :q AND due BETWEEN :from AND :until")
+            .expression_attribute_values(":q", s(campaign.as_str()))
+            .expression_attribute_values(":from", due_us(from))
+            .expression_attribute_values(":until", due_us(until))
+            .limit(most)
+            .send()
+            .await
+            .map_err(TableError::call("find the leads that fall due"))?;
+        let due = |item| {
+            let read = Reader::new(item, "lead");
+            Timestamp::from_microsecond(read.number("due")?)
+                .map_err(|_| read.error("due", "is not an instant"))
+        };
+        found.items().iter().map(due).collect()
+    }
+
+    /// Whether any lead of a campaign is ready, now or later.
+    pub async fn has_ready_leads(&self, campaign: &CampaignCode) -> Result<bool, TableError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(READY_INDEX)
+            .key_condition_expression("q = :q")
+            .expression_attribute_values(":q", s(campaign.as_str()))
+            .limit(1)
+            .send()
+            .await
+            .map_err(TableError::call("look for ready leads"))?;
+        Ok(!found.items().is_empty())
+    }
+
+    /// How many leads a campaign has, and how many of them are over: done, failed. Consistent, and
+    /// reads the whole campaign, so it is for the moment at which one seems finished.
+    pub async fn count_leads(&self, campaign: &CampaignCode) -> Result<LeadCount, TableError> {
+        let mut count = LeadCount::default();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :lead)")
+                .expression_attribute_values(":pk", pk(campaign))
+                .expression_attribute_values(":lead", s("L#"))
+                .projection_expression("st")
+                .select(Select::SpecificAttributes)
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(TableError::call("count leads"))?;
+            for item in page.items() {
+                count.total += 1;
+                match Reader::new(item, "lead").text("st")? {
+                    "done" => count.done += 1,
+                    "failed" => count.failed += 1,
+                    _ => {}
+                }
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// One lead, consistently.
+    pub async fn read_lead(
+        &self,
+        campaign: &CampaignCode,
+        lead: &LeadRef,
+    ) -> Result<Option<Lead>, TableError> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", pk(campaign))
+            .key("sk", sk(lead))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(TableError::call("read a lead"))?;
+        read.item.as_ref().map(lead_of).transpose()
+    }
+
+    /// Many leads, consistently, in no order; those that are not there are left out.
+    pub async fn read_leads(&self, claims: &[ClaimKey]) -> Result<Vec<Lead>, TableError> {
+        const PAGE: usize = 100;
+        let mut leads = Vec::with_capacity(claims.len());
+        for page in claims.chunks(PAGE) {
+            let keys = page
+                .iter()
+                .map(|claim| {
+                    Item::from([("pk".to_owned(), pk(&claim.campaign)), ("sk".to_owned(), sk(&claim.lead))])
+                })
+                .collect::<Vec<_>>();
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build()
+                .expect("keys are given");
+            let mut left = Some(HashMap::from([(self.name.clone(), wanted)]));
+            // A batch may come back in parts; each round brings at least one item or fails.
+            while let Some(request) = left.take().filter(|request| !request.is_empty()) {
+                let read = self
+                    .client
+                    .batch_get_item()
+                    .set_request_items(Some(request))
+                    .send()
+                    .await
+                    .map_err(TableError::call("read leads"))?;
+                for item in read.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+                    leads.push(lead_of(&item)?);
+                }
+                left = read.unprocessed_keys;
+            }
+        }
+        Ok(leads)
+    }
+
+    fn step(&self, claim: &ClaimKey) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", pk(&claim.campaign))
+            .key("sk", sk(&claim.lead))
+            .expression_attribute_values(":claim", n(claim.claim))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// ready → dialing, for a claim whose line is held by `token`.
+    ///
+    /// Condition: ready, and this claim is its next. Our own claim whose answer was lost counts as made.
+    pub async fn claim(
+        &self,
+        claim: &ClaimKey,
+        token: &Token,
+        deadline: Timestamp,
+    ) -> Result<Step, TableError> {
+        let step = self
+            .step(claim)
+            .update_expression(
+                "SET st = :dialing, claims = :claim, tok = :tok, deadline = :deadline REMOVE q",
+            )
+            .condition_expression("st = :ready AND claims = :before")
+            .expression_attribute_values(":before", n(claim.claim - 1))
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":dialing", s("dialing"))
+            .expression_attribute_values(":tok", s(token.as_str()))
+            .expression_attribute_values(":deadline", ms(deadline));
+        let step = step_of(step.send().await.outcome("claim a lead", |output| output.attributes)?)?;
+        Ok(match step {
+            Step::Refused(Some(lead))
+                if lead.claims == claim.claim
+                    && matches!(&lead.state, LeadState::Dialing { token: held, .. } if held == token) =>
+            {
+                Step::Moved(lead)
+            }
+            other => other,
+        })
+    }
+
+    /// dialing or unknown → live: the claim's call is known. Again for the same call changes nothing.
+    ///
+    /// Condition: this claim is the latest, and it has no call or this one.
+    pub async fn bind(&self, claim: &ClaimKey, call: &CallId) -> Result<Step, TableError> {
+        let step = self
+            .step(claim)
+            .update_expression("SET st = :live, vcall = :call REMOVE deadline")
+            .condition_expression(
+                "claims = :claim AND (st IN (:dialing, :unknown) OR (st = :live AND vcall = :call))",
+            )
+            .expression_attribute_values(":live", s("live"))
+            .expression_attribute_values(":dialing", s("dialing"))
+            .expression_attribute_values(":unknown", s("unknown"))
+            .expression_attribute_values(":call", s(call.as_str()));
+        step_of(step.send().await.outcome("bind a call", |output| output.attributes)?)
+    }
+
+    /// dialing → unknown: the dial had no clear answer. `deadline`: after it the call, if there is
+    /// one, has been created.
+    ///
+    /// Condition: this claim is the latest and dialing.
+    pub async fn mark_unknown(&self, claim: &ClaimKey, deadline: Timestamp) -> Result<Step, TableError> {
+        let step = self
+            .step(claim)
+            .update_expression("SET st = :unknown, deadline = :deadline")
+            .condition_expression("claims = :claim AND st = :dialing")
+            .expression_attribute_values(":unknown", s("unknown"))
+            .expression_attribute_values(":dialing", s("dialing"))
+            .expression_attribute_values(":deadline", ms(deadline));
+        step_of(step.send().await.outcome("mark a dial unknown", |output| output.attributes)?)
+    }
+
+    /// dialing or unknown → ready: the claim's call was never made. The lead goes back to its place
+    /// in the queue, and nothing counts.
+    ///
+    /// Condition: this claim is the latest, and no call of it is known.
+    pub async fn give_back(&self, claim: &ClaimKey) -> Result<Step, TableError> {
+        let step = self
+            .step(claim)
+            .update_expression("SET st = :ready, q = :q REMOVE deadline, tok")
+            .condition_expression("claims = :claim AND st IN (:dialing, :unknown)")
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":dialing", s("dialing"))
+            .expression_attribute_values(":unknown", s("unknown"))
+            .expression_attribute_values(":q", s(claim.campaign.as_str()));
+        step_of(step.send().await.outcome("give a lead back", |output| output.attributes)?)
+    }
+
+    /// A claim is over → done, failed, or ready again. `call` is the call that ended, if one is known.
+    ///
+    /// Condition: this claim is the latest and not over, and it has no other call. So the outcome of
+    /// a claim is written once, by whoever comes first (P8).
+    pub async fn settle(
+        &self,
+        claim: &ClaimKey,
+        call: Option<&CallId>,
+        outcome: &Outcome,
+        reason: &str,
+    ) -> Result<Step, TableError> {
+        let (state, counts) = match outcome {
+            Outcome::Done => ("done", Counts::Attempt),
+            Outcome::Failed => ("failed", Counts::Attempt),
+            Outcome::Again { counts, .. } => ("ready", *counts),
+        };
+        let mut set = String::from("SET st = :st, reason = :reason");
+        let mut step = self
+            .step(claim)
+            .expression_attribute_values(":st", s(state))
+            .expression_attribute_values(":reason", s(reason))
+            .expression_attribute_values(":live", s("live"))
+            .expression_attribute_values(":dialing", s("dialing"))
+            .expression_attribute_values(":unknown", s("unknown"));
+        match counts {
+            Counts::Attempt => set.push_str(", att = att + :one"),
+            Counts::Spared => set.push_str(", spared = spared + :one"),
+            Counts::Nothing => {}
+        }
+        if counts != Counts::Nothing {
+            step = step.expression_attribute_values(":one", n(1));
+        }
+        if let Outcome::Again { due, counts } = outcome {
+            set.push_str(", q = :q");
+            step = step.expression_attribute_values(":q", s(claim.campaign.as_str()));
+            // What does not count at all keeps its place in the queue.
+            if *counts != Counts::Nothing {
+                set.push_str(", due = :due");
+                step = step.expression_attribute_values(":due", due_us(*due));
+            }
+        }
+        let mut condition = String::from("claims = :claim AND st IN (:live, :dialing, :unknown)");
+        if let Some(call) = call {
+            condition.push_str(" AND (attribute_not_exists(vcall) OR vcall = :call)");
+            step = step.expression_attribute_values(":call", s(call.as_str()));
+        }
+        set.push_str(" REMOVE deadline, tok, vcall");
+        let step = step.update_expression(set).condition_expression(condition);
+        step_of(step.send().await.outcome("settle a lead", |output| output.attributes)?)
+    }
+
+    /// Moves a ready lead's turn to when its window opens.
+    ///
+    /// Condition: still ready, with this claim its next.
+    pub async fn postpone(&self, next: &ClaimKey, due: Timestamp) -> Result<(), TableError> {
+        let step = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", pk(&next.campaign))
+            .key("sk", sk(&next.lead))
+            .update_expression("SET due = :due")
+            .condition_expression("st = :ready AND claims = :before")
+            .expression_attribute_values(":due", due_us(due))
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":before", n(next.claim - 1));
+        step.send().await.outcome("postpone a lead", |_| None).map(|_| ())
+    }
+}
+
+/// A campaign's leads, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeadCount {
+    /// All of them.
+    pub total: u32,
+    /// Reached.
+    pub done: u32,
+    /// Over without being reached.
+    pub failed: u32,
+}
+
+impl LeadCount {
+    /// Whether each has its final outcome.
+    pub fn all_over(&self) -> bool {
+        self.done + self.failed == self.total
+    }
+}
+
+fn step_of(written: Written) -> Result<Step, TableError> {
+    let boxed = |item: Item| lead_of(&item).map(Box::new);
+    match written {
+        Written::Applied(item) => {
+            let item = item.ok_or(TableError::Item { item: "lead", problem: "did not come back".into() })?;
+            Ok(Step::Moved(boxed(item)?))
+        }
+        Written::Refused(item) => Ok(Step::Refused(item.map(boxed).transpose()?)),
+    }
+}
+
+fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {
+    let reference = read.text("sk")?.strip_prefix("L#").and_then(|text| text.parse().ok());
+    reference.ok_or_else(|| read.error("sk", "is not a lead's"))
+}
+
+fn zone_of(read: &Reader<'_>) -> Result<Option<jiff::tz::TimeZone>, TableError> {
+    read.text_if("tz")?.map(zone).transpose().map_err(|_| read.error("tz", "is not a known zone"))
+}
+
+fn ready_of(campaign: &CampaignCode, item: &Item) -> Result<ReadyLead, TableError> {
+    let read = Reader::new(item, "lead");
+    let claims: u32 = read.number("claims")?;
+    let next = ClaimKey { campaign: campaign.clone(), lead: reference_of(&read)?, claim: claims + 1 };
+    Ok(ReadyLead { next, timezone: zone_of(&read)? })
+}
+
+fn lead_of(item: &Item) -> Result<Lead, TableError> {
+    let read = Reader::new(item, "lead");
+    let campaign = read.text("pk")?.strip_prefix("C#").and_then(|code| code.parse().ok());
+    let reason = || read.text_if("reason").map(|reason| reason.unwrap_or_default().to_owned());
+    let state = match read.text("st")? {
+        "ready" => LeadState::Ready,
+        "dialing" => LeadState::Dialing { token: read.parsed("tok")?, deadline: read.instant("deadline")? },
+        "unknown" => LeadState::Unknown { token: read.parsed("tok")?, deadline: read.instant("deadline")? },
+        "live" => LeadState::Live { token: read.parsed("tok")?, call: read.parsed("vcall")? },
+        "done" => LeadState::Done { reason: reason()? },
+        "failed" => LeadState::Failed { reason: reason()? },
+        _ => return Err(read.error("st", "is not a state")),
+    };
+    Ok(Lead {
+        campaign: campaign.ok_or_else(|| read.error("pk", "is not a campaign's"))?,
+        lead: reference_of(&read)?,
+        id: read.parsed("id")?,
+        number: read.parsed("num")?,
+        name: read.text_if("name")?.map(str::to_owned),
+        timezone: zone_of(&read)?,
+        variables: read.text_if("vars")?.map(str::to_owned),
+        state,
+        claims: read.number("claims")?,
+        attempts: read.number("att")?,
+        spared: read.number("spared")?,
+    })
+}

@@ -1,0 +1,204 @@
+//! The DynamoDB table: every read and every conditional write is one named function here, and no
+//! other module spells an attribute, a key or a condition.
+//!
+//! One table, single items written alone, no transactions:
+//!
+//! | item | `pk` | `sk` | module |
+//! |---|---|---|---|
+//! | ledger of a pool | `POOL#main` | `LEDGER#0` | [`ledger`] |
+//! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
+//! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
+//! | ended call | `CALL#<id>` | `CALL` | [`calls`] |
+//! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
+//!
+//! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
+//! claimed lead has no `q`.
+//!
+//! Losing a race is an outcome, not an error: writes whose condition fails return what stood in
+//! the way, from the old item that DynamoDB sends along. The SDK repeats a request that was
+//! throttled or not answered, with jitter, a bounded number of times; a write that was applied
+//! although its answer was lost is told from a refusal by its own token in the old item.
+
+mod attributes;
+pub mod calls;
+pub mod campaigns;
+pub mod leads;
+pub mod ledger;
+pub mod usage;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+
+use crate::core::ids::PoolId;
+use attributes::Item;
+
+/// The index of ready leads.
+const READY_INDEX: &str = "ready";
+
+/// Why the table could not answer. Refusals are outcomes of the functions and never this.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// DynamoDB did not do it, after the SDK's retries. Worth another try later.
+    #[error("DynamoDB did not {operation}")]
+    Call {
+        /// What was asked for.
+        operation: &'static str,
+        /// DynamoDB's or the network's word.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An item does not say what it must. Somebody else wrote it, or a newer version did.
+    #[error("the {item} item cannot be read: {problem}")]
+    Item {
+        /// Which kind of item.
+        item: &'static str,
+        /// What is missing or wrong, without its value.
+        problem: String,
+    },
+    /// The pool's ledger is not there yet.
+    #[error("the pool has no ledger; the first function to start creates it")]
+    NoLedger,
+}
+
+impl TableError {
+    fn call<E, R>(operation: &'static str) -> impl Fn(SdkError<E, R>) -> Self
+    where
+        E: std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        move |source| Self::Call { operation, source: Box::new(source) }
+    }
+}
+
+/// The table of one pool.
+#[derive(Debug, Clone)]
+pub struct Table {
+    client: Client,
+    name: String,
+    pool: PoolId,
+}
+
+impl Table {
+    /// The table `name` as seen by `client`, for one pool.
+    pub fn new(client: Client, name: impl Into<String>, pool: PoolId) -> Self {
+        Self { client, name: name.into(), pool }
+    }
+
+    /// The pool whose lines this table keeps.
+    pub fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
+    /// Opens the connection and finds out early whether the table can be reached at all.
+    pub async fn warm(&self) -> Result<(), TableError> {
+        self.read_checkpoint().await.map(|_| ())
+    }
+
+    fn pool_pk(&self) -> String {
+        format!("POOL#{}", self.pool)
+    }
+
+    /// Creates the table as the template declares it, for the local runner and tests; one that
+    /// is there already is left alone.
+    pub async fn create(&self) -> Result<(), TableError> {
+        let attribute = |name: &str, of: ScalarAttributeType| {
+            AttributeDefinition::builder()
+                .attribute_name(name)
+                .attribute_type(of)
+                .build()
+                .expect("name and type are given")
+        };
+        let key = |name: &str, role: KeyType| {
+            KeySchemaElement::builder()
+                .attribute_name(name)
+                .key_type(role)
+                .build()
+                .expect("name and role are given")
+        };
+        let projection = Projection::builder()
+            .projection_type(ProjectionType::Include)
+            .non_key_attributes("claims")
+            .non_key_attributes("tz")
+            .build();
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(READY_INDEX)
+            .key_schema(key("q", KeyType::Hash))
+            .key_schema(key("due", KeyType::Range))
+            .projection(projection)
+            .build()
+            .expect("name, keys and projection are given");
+        let created = self
+            .client
+            .create_table()
+            .table_name(&self.name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .attribute_definitions(attribute("pk", ScalarAttributeType::S))
+            .attribute_definitions(attribute("sk", ScalarAttributeType::S))
+            .attribute_definitions(attribute("q", ScalarAttributeType::S))
+            .attribute_definitions(attribute("due", ScalarAttributeType::N))
+            .key_schema(key("pk", KeyType::Hash))
+            .key_schema(key("sk", KeyType::Range))
+            .global_secondary_indexes(index)
+            .send()
+            .await;
+        match created {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => {
+                Ok(())
+            }
+            Err(error) => Err(TableError::call("create the table")(error)),
+        }
+    }
+}
+
+/// What a conditional write came to.
+enum Written {
+    /// Applied; the item as it is now, where the write asked for it.
+    Applied(Option<Item>),
+    /// Its condition did not hold; the item as it was, if there is one.
+    Refused(Option<Item>),
+}
+
+/// Tells a failed condition from a failed write, for both writing operations.
+trait Conditional<T> {
+    fn outcome(
+        self,
+        operation: &'static str,
+        applied: impl FnOnce(T) -> Option<Item>,
+    ) -> Result<Written, TableError>;
+}
+
+macro_rules! conditional {
+    ($output:ty, $error:ident) => {
+        impl<R> Conditional<$output> for Result<$output, SdkError<$error, R>>
+        where
+            R: std::fmt::Debug + Send + Sync + 'static,
+        {
+            fn outcome(
+                self,
+                operation: &'static str,
+                applied: impl FnOnce($output) -> Option<Item>,
+            ) -> Result<Written, TableError> {
+                match self {
+                    Ok(output) => Ok(Written::Applied(applied(output))),
+                    Err(SdkError::ServiceError(failed)) => match failed.err() {
+                        $error::ConditionalCheckFailedException(refused) => {
+                            Ok(Written::Refused(refused.item().cloned()))
+                        }
+                        _ => Err(TableError::call(operation)(SdkError::ServiceError(failed))),
+                    },
+                    Err(other) => Err(TableError::call(operation)(other)),
+                }
+            }
+        }
+    };
+}
+
+conditional!(aws_sdk_dynamodb::operation::update_item::UpdateItemOutput, UpdateItemError);
+conditional!(aws_sdk_dynamodb::operation::put_item::PutItemOutput, PutItemError);

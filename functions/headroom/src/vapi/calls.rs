@@ -1,0 +1,218 @@
+//! Reading calls back: one by id, or the recent ones as a list. Vapi's own word on what is live.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::{Vapi, VapiError};
+use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
+use crate::core::lead::End;
+
+/// A call as Vapi shows it, as much as Headroom uses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Its id.
+    pub id: CallId,
+    /// The organisation it belongs to.
+    pub org: Option<OrgId>,
+    /// Whose call it is by its type; outbound ones are foreign until a claim of ours is found.
+    pub kind: Option<Kind>,
+    /// The reservation that the call says it was made for. A claim, to be checked with the table.
+    pub claim: Option<ClaimKey>,
+    /// Vapi's status word.
+    pub status: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// What is known of its end, for when the status says that it ended.
+    pub end: End,
+}
+
+impl Call {
+    /// Whether Vapi says that the call is over. `ended` is the only status that does.
+    pub fn has_ended(&self) -> bool {
+        self.status == "ended"
+    }
+
+    /// Whether the call holds a line. A scheduled one does not yet; not-found and statuses that
+    /// nobody documents are no proof of anything.
+    pub fn is_live(&self) -> bool {
+        is_live_status(&self.status)
+    }
+}
+
+/// Whether a status says that the call holds a line.
+pub(super) fn is_live_status(status: &str) -> bool {
+    matches!(status, "queued" | "ringing" | "in-progress" | "forwarding")
+}
+
+/// The call object of Vapi's API and of its webhooks. Everything may be absent or of another
+/// type, but for the id.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawCall<'a> {
+    pub(super) id: String,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) org_id: Option<String>,
+    #[serde(default, rename = "type", deserialize_with = "text")]
+    pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) status: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) created_at: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) started_at: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) ended_reason: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) phone_number_id: Option<String>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    assistant_overrides: Option<&'a RawValue>,
+}
+
+/// A text, or nothing for whatever is no text.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let raw = <Option<&RawValue>>::deserialize(deserializer)?;
+    Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()))
+}
+
+impl RawCall<'_> {
+    /// The kind that Vapi's call type names.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self.kind.as_deref()? {
+            "inboundPhoneCall" => Some(Kind::Inbound),
+            "outboundPhoneCall" => Some(Kind::Foreign),
+            "webCall" | "vapi.websocketCall" => Some(Kind::Web),
+            _ => None,
+        }
+    }
+
+    /// The reservation the call carries: in `metadata`, in the overrides' metadata, or as its name.
+    /// The overrides come first, since only they are in Vapi's schema; they all are just claims.
+    pub(super) fn claims(&self) -> Vec<ClaimKey> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            #[serde(default, deserialize_with = "text")]
+            reservation_id: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Overrides<'a> {
+            #[serde(borrow)]
+            metadata: Option<&'a RawValue>,
+        }
+        let reservation =
+            |raw: Option<&RawValue>| serde_json::from_str::<Metadata>(raw?.get()).ok()?.reservation_id;
+        let in_overrides = self
+            .assistant_overrides
+            .and_then(|raw| serde_json::from_str::<Overrides<'_>>(raw.get()).ok())
+            .and_then(|overrides| reservation(overrides.metadata));
+        let mut claims: Vec<ClaimKey> = [in_overrides, reservation(self.metadata), self.name.clone()]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        claims.dedup();
+        claims
+    }
+
+    fn read(&self) -> Option<Call> {
+        Some(Call {
+            id: self.id.parse().ok()?,
+            org: self.org_id.as_deref().and_then(|org| org.parse().ok()),
+            kind: self.kind(),
+            claim: self.claims().into_iter().next(),
+            status: self.status.clone().unwrap_or_default(),
+            created: self.created_at.as_deref().and_then(|at| at.parse().ok()),
+            end: End { reason: self.ended_reason.clone(), connected: Some(self.started_at.is_some()) },
+        })
+    }
+}
+
+/// What the list of recent calls showed.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// The calls, in no order. One that could not be read is left out.
+    pub calls: Vec<Call>,
+    /// Whether every call created since the asked instant is among them.
+    pub complete: bool,
+}
+
+impl Listing {
+    /// When the newest of the listed calls was created.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.calls.iter().filter_map(|call| call.created).max()
+    }
+}
+
+/// Most calls that Vapi gives at once.
+const PAGE: usize = 1000;
+/// Most pages read in one go: a bound on time and money, not on truth (see [`Listing::complete`]).
+const PAGES: usize = 5;
+
+impl Vapi {
+    /// The call `id`, or `None` where Vapi says that there is none (which is no proof: it says so of
+    /// calls that are just being made, too).
+    pub async fn get_call(&self, id: &CallId) -> Result<Option<Call>, VapiError> {
+        const REQUEST: &str = "GET /call/{id}";
+        match self.read::<Box<RawValue>>(REQUEST, self.http.get(self.url(&format!("/call/{id}")))).await {
+            Ok(raw) => {
+                let call: RawCall<'_> = serde_json::from_str(raw.get())
+                    .map_err(|source| VapiError::Unreadable { request: REQUEST, source })?;
+                Ok(call.read())
+            }
+            Err(VapiError::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The calls created since `since`, up to 5,000 of them.
+    ///
+    /// Vapi has no cursor and promises no order, so pages are cut by creation time on the side
+    /// that the page before reached to.
+    pub async fn list_calls(&self, since: Timestamp) -> Result<Listing, VapiError> {
+        const REQUEST: &str = "GET /call";
+        let mut listing = Listing::default();
+        let (mut from, mut until) = (since, None::<Timestamp>);
+        for _ in 0..PAGES {
+            let mut request = self
+                .http
+                .get(self.url("/call"))
+                .query(&[("limit", PAGE.to_string()), ("createdAtGe", from.to_string())]);
+            if let Some(until) = until {
+                request = request.query(&[("createdAtLe", until.to_string())]);
+            }
+            let raw: Vec<Box<RawValue>> = self.read(REQUEST, request).await?;
+            let page: Vec<Call> = raw
+                .iter()
+                .filter_map(|raw| serde_json::from_str::<RawCall<'_>>(raw.get()).ok()?.read())
+                .collect();
+            let times = || page.iter().filter_map(|call| call.created);
+            let (first, last) = (times().next(), times().next_back());
+            let (oldest, newest) = (times().min(), times().max());
+            listing
+                .calls
+                .extend(page.iter().filter(|call| call.created.is_none_or(|at| at >= since)).cloned());
+            if raw.len() < PAGE {
+                listing.complete = true;
+                break;
+            }
+            // Newest first: go on below the oldest seen; oldest first: above the newest.
+            let before = (from, until);
+            if first >= last {
+                until = oldest
+            } else {
+                from = newest.unwrap_or(from)
+            }
+            if before == (from, until) {
+                break;
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        listing.calls.retain(|call| seen.insert(call.id.clone()));
+        Ok(listing)
+    }
+}

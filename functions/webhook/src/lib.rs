@@ -1,0 +1,106 @@
+//! The webhook: `POST /vapi`, where Vapi sends its server messages.
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | done, or ignored on purpose |
+//! | 400 | not a server message: it would not be one the next time either |
+//! | 401 | not from Vapi, as far as its headers show |
+//! | 404, 405 | another path, another method |
+//! | 500 | the table did not answer: another try can help |
+//!
+//! The answer waits for the write, and for nothing slower.
+
+use headroom::config::Callers;
+use headroom::flows::App;
+use headroom::flows::observe::{Answer, Effect};
+use headroom::logging::chain;
+use headroom::table::TableError;
+use headroom::vapi::message::ServerMessage;
+use headroom::vapi::signature;
+use lambda_http::http::{Method, StatusCode};
+use lambda_http::{Body, Request, Response};
+use serde_json::{Value, json};
+
+/// The path that Vapi posts to.
+pub const PATH: &str = "/vapi";
+
+/// The function, connected.
+pub struct Webhook {
+    app: App,
+    callers: Callers,
+}
+
+impl Webhook {
+    /// The function on `app`, letting in and answering as `callers` says.
+    pub fn new(app: App, callers: Callers) -> Self {
+        Self { app, callers }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        if request.uri().path() != PATH {
+            return answer(StatusCode::NOT_FOUND, &json!({ "error": "server messages go to POST /vapi" }));
+        }
+        if request.method() != Method::POST {
+            return answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "server messages are POSTed" }));
+        }
+        let now = self.app.clock.now();
+        let body: &[u8] = request.body();
+        if let Err(error) = signature::verify(&self.callers.secrets, request.headers(), body, now) {
+            tracing::warn!(reason = %error, "webhook refused: not authenticated");
+            return answer(StatusCode::UNAUTHORIZED, &json!({ "error": error.to_string() }));
+        }
+        let message = match ServerMessage::parse(body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(reason = %error, bytes = body.len(), "webhook refused: not readable");
+                return answer(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
+            }
+        };
+        match self.respond(message).await {
+            Ok(body) => answer(StatusCode::OK, &body),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "webhook failed: the table did not answer");
+                answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "not stored; try again" }))
+            }
+        }
+    }
+
+    async fn respond(&self, message: ServerMessage) -> Result<Value, TableError> {
+        match message {
+            ServerMessage::Call(event) => {
+                let effect = self.app.observe(&event).await?;
+                if effect == Effect::OtherOrg {
+                    tracing::warn!(
+                        call.id = %event.call,
+                        org.id = event.org.as_ref().map(|org| org.as_str()),
+                        "webhook ignored: of another organisation; if it shares the lines, name it in HEADROOM_ORGS"
+                    );
+                }
+                tracing::debug!(call.id = %event.call, ?effect, "webhook observed");
+                Ok(json!({}))
+            }
+            ServerMessage::AssistantRequest(event, number) => {
+                let answer = self.app.answer(&event, number.as_deref(), &self.callers).await?;
+                Ok(match answer {
+                    Answer::Assistant(id) => json!({ "assistantId": id }),
+                    Answer::Refusal(text) => json!({ "error": text }),
+                })
+            }
+            ServerMessage::Predial => Ok(json!({ "eligible": self.app.outbound_could_start().await? })),
+            ServerMessage::ToolCalls => Ok(json!({ "results": [] })),
+            ServerMessage::Ignored(kind) => {
+                tracing::debug!(message.kind = kind.chars().take(60).collect::<String>(), "webhook ignored");
+                Ok(json!({}))
+            }
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .expect("a status and a constant header make a response")
+}

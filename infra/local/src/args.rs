@@ -1,0 +1,134 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Headroom on one machine: keeps a Vapi account's inbound lines answerable while campaigns dial.
+///
+/// Without a command it rehearses: a sample campaign against a simulated Vapi, with callers beside
+/// it, time sped up, and a summary at the end. Exit code 0 only if the promises held.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// What to do; rehearse if nothing is named.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// The rehearsal.
+    #[command(flatten)]
+    pub(crate) rehearsal: RehearsalArgs,
+}
+
+/// What there is besides the rehearsal.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Keep running against a Vapi, with the state on disk.
+    Serve(ServeArgs),
+    /// Print lines and calls by day, from the usage table.
+    Usage(UsageArgs),
+}
+
+/// The rehearsal's flags.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RehearsalArgs {
+    /// Leads of the campaign.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) leads: u32,
+    /// Lines of the simulated subscription.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lines: u32,
+    /// Most lines that outbound may hold [default: lines − headroom].
+    #[arg(long)]
+    pub(crate) cap: Option<u32>,
+    /// Lines that outbound leaves free for the next callers.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) headroom: u32,
+    /// Callers per simulated hour.
+    #[arg(long, default_value_t = 24.0)]
+    pub(crate) inbound_per_hour: f64,
+    /// Web calls per simulated hour.
+    #[arg(long, default_value_t = 4.0)]
+    pub(crate) web_per_hour: f64,
+    /// Mean length of an answered outbound call, in simulated seconds.
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) talk_seconds: f64,
+    /// Attempts per lead [default: as in the sample campaign].
+    #[arg(long)]
+    pub(crate) attempts: Option<u32>,
+    /// How many times faster than real life.
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) speed: f64,
+    /// Seed of the simulated world.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Something to go wrong, as NAME=SHARE; may be repeated. Names: webhook-lost, webhook-doubled,
+    /// webhook-late, answer-lost, answer-hangs, refuse-429, error-5xx-before, error-5xx-after,
+    /// reset, stuck; list-lag-seconds takes seconds, over-limit-shape a shape (http400, mixed, …).
+    #[arg(long = "fault", value_name = "NAME=VALUE")]
+    pub(crate) faults: Vec<String>,
+    /// Plain lines instead of a live view.
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+/// The flags of `serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen. Beyond loopback, put TLS in front.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Vapi's address.
+    #[arg(long, default_value = headroom::config::VAPI)]
+    pub(crate) vapi_url: String,
+    /// Vapi's private key.
+    #[arg(long, env = "HEADROOM_VAPI_KEY", hide_env_values = true)]
+    pub(crate) vapi_key: String,
+    /// The secret that webhooks carry; may be repeated while it is being changed.
+    #[arg(
+        long = "webhook-secret",
+        env = "HEADROOM_WEBHOOK_SECRETS",
+        hide_env_values = true,
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) webhook_secrets: Vec<String>,
+    /// What GET /status and POST /campaigns must carry as a bearer token [default: a random one, printed].
+    #[arg(long, env = "HEADROOM_ADMIN_TOKEN", hide_env_values = true)]
+    pub(crate) admin_token: Option<String>,
+    /// Folder of the state. In memory if not given.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Lines of the subscription.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Most lines that outbound may hold [default: limit].
+    #[arg(long)]
+    pub(crate) cap: Option<u32>,
+    /// Lines that outbound leaves free for the next callers.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) headroom: u32,
+    /// Take over a changed limit that Vapi reports.
+    #[arg(long)]
+    pub(crate) adopt_limit: bool,
+    /// Assistant that answers callers on numbers without one of their own.
+    #[arg(long)]
+    pub(crate) inbound_assistant: Option<String>,
+    /// What a caller hears when every line is taken.
+    #[arg(long, default_value = headroom::config::DEFAULT_BUSY_MESSAGE)]
+    pub(crate) busy_message: String,
+    /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) speed: f64,
+}
+
+/// The flags of `usage`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UsageArgs {
+    /// Folder of a local runner's state. Without it, the table that HEADROOM_TABLE names on AWS.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Days to show, up to now.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) days: u32,
+}

@@ -1,0 +1,118 @@
+//! `headroom`: the local runner's command line.
+#![allow(clippy::print_stdout, reason = "a command line prints")]
+
+mod args;
+mod rehearsal;
+mod usage;
+mod verdict;
+mod view;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use headroom::config::{Assistants, Callers};
+use headroom::core::pool::Policy;
+use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
+use headroom::table::Table;
+use headroom::vapi::Secret;
+use headroom_local::engines::{Engines, local_aws};
+use headroom_local::system::{Settings, System, TABLE};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::args::{Cli, Command, ServeArgs, UsageArgs};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let level =
+        if matches!(cli.command, Some(Command::Serve(_))) { LevelFilter::INFO } else { LevelFilter::ERROR };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_target(false).with_writer(std::io::stderr).with_env_filter(filter).init();
+    match cli.command {
+        Some(Command::Serve(args)) => serve(args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Usage(args)) => print_usage(&args).await.map(|()| ExitCode::SUCCESS),
+        None => {
+            let held = rehearsal::run(&cli.rehearsal).await?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let (admin_token, made) = match args.admin_token {
+        Some(token) => (token, false),
+        None => (uuid::Uuid::new_v4().to_string(), true),
+    };
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: choose another --listen", args.listen))?;
+    let settings = Settings {
+        vapi_url: args.vapi_url.clone(),
+        vapi_key: Secret::new(args.vapi_key),
+        callers: Callers {
+            secrets: args.webhook_secrets.into_iter().map(Secret::new).collect(),
+            assistants: args.inbound_assistant.map(Assistants::everywhere).unwrap_or_default(),
+            busy_message: args.busy_message,
+        },
+        admin_token: Secret::new(&admin_token),
+        data: args.data.clone(),
+        policy: Policy::new(args.limit, args.cap.unwrap_or(args.limit), args.headroom)?,
+        adopt_limit: args.adopt_limit,
+        speed: args.speed,
+    };
+    let system = System::start(settings, listener).await?;
+    println!("Headroom listens on http://{}", system.address);
+    println!("  Vapi's server URL     POST /vapi");
+    println!("  campaigns             POST /campaigns, or SQS at {}", system.engines.campaigns_url);
+    println!("  figures               GET /status");
+    if made {
+        println!("  admin token           {admin_token}");
+    }
+    match &args.data {
+        Some(data) => println!("  state                 {}", data.display()),
+        None => println!("  state                 in memory only; --data DIR keeps it"),
+    }
+    stop_asked().await?;
+    tracing::info!("stopping; calls go on, and the next start finds them");
+    system.stop().await;
+    Ok(())
+}
+
+async fn stop_asked() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {
+    let table = match &args.data {
+        Some(data) => {
+            anyhow::ensure!(
+                data.join("table.db").exists(),
+                "{} holds no state of a local runner",
+                data.display()
+            );
+            let engines = Engines::start(Some(data), ([127, 0, 0, 1], 0).into(), 30).await?;
+            Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool())
+        }
+        None => {
+            let aws = aws_config().await;
+            let env = headroom::config::Environment::load(&aws).await?;
+            let name = headroom::config::table_name(&env)?;
+            Table::new(aws_sdk_dynamodb::Client::new(&aws), name, main_pool())
+        }
+    };
+    let now = SystemClock.now();
+    let from = now - jiff::SignedDuration::from_hours(24 * i64::from(args.days));
+    let (hours, known) = tokio::try_join!(table.read_usage(from, now), table.read_checkpoint())?;
+    let limit = table.read_pool().await.ok().map(|pool| pool.policy.limit());
+    print!("{}", usage::report(&hours, from, now, known, limit));
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Event sources: what AWS does between a queue and the dispatcher, on the embedded SQS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use headroom::flows::App;
+use rustack_sqs_core::provider::RustackSqs;
+use rustack_sqs_model::input::{DeleteMessageInput, ReceiveMessageInput};
+use tokio::sync::Semaphore;
+
+use crate::inbox::Inbox;
+
+/// A queue that invokes the dispatcher.
+pub struct EventSource {
+    /// The queue's URL.
+    pub url: String,
+    /// Most messages per invocation.
+    pub batch: i32,
+    /// Most invocations at once.
+    pub concurrency: usize,
+    /// How long an invocation may run.
+    pub timeout: Duration,
+}
+
+impl EventSource {
+    /// Receives, invokes, deletes what was dealt with; what was not comes again when its visibility
+    /// ends. Never returns.
+    pub async fn run(self, sqs: Arc<RustackSqs>, app: Arc<App>, inbox: Inbox) {
+        let slots = Arc::new(Semaphore::new(self.concurrency));
+        loop {
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let input = ReceiveMessageInput {
+                queue_url: self.url.clone(),
+                max_number_of_messages: Some(self.batch),
+                wait_time_seconds: Some(20),
+                message_system_attribute_names: vec!["ApproximateReceiveCount".to_owned()],
+                ..ReceiveMessageInput::default()
+            };
+            let messages = match sqs.receive_message(input).await {
+                Ok(output) => output.messages,
+                Err(error) => {
+                    tracing::error!(?error, "the embedded SQS did not answer");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            if messages.is_empty() {
+                continue;
+            }
+            let mut event = SqsEvent::default();
+            for message in messages {
+                let mut record = SqsMessage::default();
+                record.message_id = message.message_id;
+                record.receipt_handle = message.receipt_handle;
+                record.body = message.body;
+                record.attributes = message.attributes;
+                record.event_source = Some("aws:sqs".to_owned());
+                event.records.push(record);
+            }
+            let (sqs, app, inbox, url) = (sqs.clone(), app.clone(), inbox.clone(), self.url.clone());
+            let timeout = self.timeout;
+            tokio::spawn(async move {
+                let deadline = app.clock.now().as_millisecond() + timeout.as_millis() as i64;
+                let response = dispatcher::handle(&app, event.clone(), deadline).await;
+                for record in event.records {
+                    let id = record.message_id.as_deref().unwrap_or_default();
+                    if response.batch_item_failures.iter().any(|failure| failure.item_identifier == id) {
+                        continue;
+                    }
+                    inbox.done(record.body.as_deref().unwrap_or_default());
+                    let input = DeleteMessageInput {
+                        queue_url: url.clone(),
+                        receipt_handle: record.receipt_handle.unwrap_or_default(),
+                    };
+                    if let Err(error) = sqs.delete_message(input).await {
+                        tracing::warn!(?error, "the embedded SQS did not delete a message; it comes again");
+                    }
+                }
+                drop(slot);
+            });
+        }
+    }
+}

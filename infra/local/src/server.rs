@@ -1,0 +1,172 @@
+//! The HTTP edge of the local runner: `POST /vapi`, `POST /campaigns`, `GET /status`, and the SQS
+//! protocol for the campaign queue.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
+use headroom::core::campaign::Message;
+use headroom::flows::App;
+use headroom::logging::chain;
+use headroom::vapi::Secret;
+use rustack_sqs_core::handler::RustackSqsHandler;
+use rustack_sqs_http::dispatch::dispatch_operation;
+use rustack_sqs_http::response::error_to_response;
+use rustack_sqs_http::router::resolve_operation;
+use rustack_sqs_model::operations::SqsOperation;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use webhook::Webhook;
+
+use crate::engines::Engines;
+use crate::inbox::Inbox;
+use crate::system::{accept, check};
+
+/// What the edge needs.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub(crate) webhook: Arc<Webhook>,
+    pub(crate) app: Arc<App>,
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) inbox: Inbox,
+    pub(crate) admin_token: Secret,
+}
+
+/// Largest body: a campaign of 100,000 leads with variables.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Largest webhook, as API Gateway and Lambda have it.
+const MAX_WEBHOOK: usize = 6 * 1024 * 1024;
+
+/// Serves until the task ends.
+pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
+    let router = Router::new()
+        .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_WEBHOOK)))
+        .route("/campaigns", post(campaigns))
+        .route("/campaigns/{id}/resume", post(resume))
+        .route("/status", get(status))
+        .fallback(sqs)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(edge);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!(%error, "the server stopped");
+    }
+}
+
+async fn vapi(State(edge): State<Edge>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_WEBHOOK).await else {
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 6 MiB or broke off");
+    };
+    let request = http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec()));
+    let (parts, body) = edge.webhook.handle(request).await.into_parts();
+    Response::from_parts(parts, Body::from(body.to_vec()))
+}
+
+fn error(status: StatusCode, text: &str) -> Response {
+    (status, axum::Json(json!({ "error": text }))).into_response()
+}
+
+/// Whether a request carries the admin token, compared without a hint of how far it was right.
+fn is_admin(edge: &Edge, headers: &HeaderMap) -> bool {
+    use headroom::vapi::signature::bearer_matches;
+    bearer_matches(std::slice::from_ref(&edge.admin_token), headers)
+}
+
+fn unauthorized() -> Response {
+    error(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer TOKEN")
+}
+
+async fn campaigns(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) -> Response {
+    if !is_admin(&edge, &headers) {
+        return unauthorized();
+    }
+    let Ok(body) = std::str::from_utf8(&body) else {
+        return error(StatusCode::BAD_REQUEST, "the body is not UTF-8");
+    };
+    let message = match check(body) {
+        Ok(message) => message,
+        Err(reason) => return error(StatusCode::BAD_REQUEST, &reason),
+    };
+    if let Err(failed) = accept(&edge.engines, &edge.inbox, body).await {
+        tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
+    }
+    let answer = match message {
+        Message::Leads { spec, leads, bad } => json!({
+            "campaign": spec.id.as_str(),
+            "leads": leads.len(),
+            "refused": bad.iter().map(|lead| json!({ "index": lead.index, "reason": lead.reason })).collect::<Vec<_>>(),
+        }),
+        Message::Resume(id) => json!({ "campaign": id.as_str() }),
+    };
+    (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
+}
+
+async fn resume(State(edge): State<Edge>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    campaigns(State(edge), headers, Bytes::from(json!({ "resume": id }).to_string())).await
+}
+
+async fn status(State(edge): State<Edge>, headers: HeaderMap) -> Response {
+    if !is_admin(&edge, &headers) {
+        return unauthorized();
+    }
+    match edge.app.status().await {
+        Ok(status) => axum::Json(status).into_response(),
+        Err(failed) => {
+            tracing::error!(error = chain(&failed), "no status");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the table did not answer; try again")
+        }
+    }
+}
+
+/// The SQS protocol, from this machine only: nobody checks its signatures here.
+async fn sqs(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if !headers.contains_key("x-amz-target") {
+        return error(
+            StatusCode::NOT_FOUND,
+            "there is POST /vapi, POST /campaigns, GET /status, and the SQS protocol (JSON)",
+        );
+    }
+    if !peer.ip().to_canonical().is_loopback() {
+        return error(StatusCode::FORBIDDEN, "the SQS protocol is answered on loopback only");
+    }
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let answered = match resolve_operation(&headers) {
+        Ok(operation) => {
+            if let Err(failed) = keep_sent(&edge, operation, &body) {
+                tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
+            }
+            dispatch_operation(&RustackSqsHandler::new(edge.engines.sqs.clone()), operation, body).await
+        }
+        Err(unknown) => Err(unknown),
+    };
+    answered.unwrap_or_else(|failed| error_to_response(&failed, &request_id)).map(Body::new)
+}
+
+/// Keeps what is sent to the campaign queue before it is acknowledged.
+fn keep_sent(edge: &Edge, operation: SqsOperation, body: &[u8]) -> anyhow::Result<()> {
+    if !matches!(operation, SqsOperation::SendMessage | SqsOperation::SendMessageBatch) {
+        return Ok(());
+    }
+    let Ok(sent) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+    if sent["QueueUrl"].as_str() != Some(&edge.engines.campaigns_url) {
+        return Ok(());
+    }
+    let entries = sent["Entries"].as_array().map_or(std::slice::from_ref(&sent), Vec::as_slice);
+    for body in entries.iter().filter_map(|entry| entry["MessageBody"].as_str()) {
+        edge.inbox.keep(body)?;
+    }
+    Ok(())
+}

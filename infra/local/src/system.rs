@@ -1,0 +1,244 @@
+//! The whole system, wired: what the template declares, as one value.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use headroom::config::Callers;
+use headroom::core::campaign::Message;
+use headroom::core::pool::Policy;
+use headroom::core::timers::Timers;
+use headroom::flows::{App, SystemClock, main_pool};
+use headroom::logging::chain;
+use headroom::table::Table;
+use headroom::vapi::{Secret, Vapi};
+use headroom::wake::WakeQueue;
+use rustack_sqs_model::input::SendMessageInput;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use webhook::Webhook;
+
+use crate::engines::{Engines, local_aws};
+use crate::inbox::Inbox;
+use crate::queues::EventSource;
+use crate::server;
+
+/// What a system is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Vapi's address.
+    pub vapi_url: String,
+    /// Vapi's private key.
+    pub vapi_key: Secret,
+    /// Who is let in and how callers are answered.
+    pub callers: Callers,
+    /// What `GET /status` and `POST /campaigns` must carry.
+    pub admin_token: Secret,
+    /// Where the state is; in memory if not given.
+    pub data: Option<PathBuf>,
+    /// How lines may be used.
+    pub policy: Policy,
+    /// Whether a limit that Vapi reports is taken over.
+    pub adopt_limit: bool,
+    /// How many times faster than real life.
+    pub speed: f64,
+}
+
+/// A running system.
+pub struct System {
+    /// The functions' common part.
+    pub app: Arc<App>,
+    /// The engines beneath.
+    pub engines: Arc<Engines>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    inbox: Inbox,
+    tasks: JoinSet<()>,
+}
+
+/// The name of the table.
+pub const TABLE: &str = "headroom";
+/// Largest campaign message on the queue, with room to spare under SQS's 256 KiB.
+const CHUNK: usize = 200 * 1024;
+
+impl System {
+    /// Starts everything and returns when it answers requests on `listener`.
+    pub async fn start(settings: Settings, listener: TcpListener) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let timers = Timers::at_speed(settings.speed);
+        let timeout = Duration::from_secs(60);
+        // Six times the function's time-out in the template; here a retry need not wait so long.
+        let engines = Engines::start(settings.data.as_deref(), address, 30).await?;
+        let sqs_url =
+            engines.wake_url.strip_suffix("/000000000000/wake").unwrap_or(&engines.wake_url).to_owned();
+        let table =
+            Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool());
+        table.create().await.context("the table could not be made")?;
+        table.ensure_pool(settings.policy).await?;
+        let app = Arc::new(App {
+            table,
+            vapi: Vapi::new(&settings.vapi_url, &settings.vapi_key, timers.clone())?,
+            wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.wake_url),
+            clock: Arc::new(SystemClock),
+            timers: timers.clone(),
+            policy: settings.policy,
+            adopt_limit: settings.adopt_limit,
+            orgs: Vec::new(),
+        });
+        let inbox = Inbox::open(settings.data.as_deref())?;
+        let engines = Arc::new(engines);
+        let mut system = Self {
+            app: app.clone(),
+            engines: engines.clone(),
+            address,
+            inbox: inbox.clone(),
+            tasks: JoinSet::new(),
+        };
+
+        let webhook = Arc::new(Webhook::new((*app).clone(), settings.callers));
+        let edge = server::Edge {
+            webhook,
+            app: app.clone(),
+            engines: engines.clone(),
+            inbox: inbox.clone(),
+            admin_token: settings.admin_token,
+        };
+        system.tasks.spawn(server::serve(listener, edge));
+
+        // As the template has them.
+        for (url, batch, concurrency) in [(&engines.campaigns_url, 5, 2), (&engines.wake_url, 10, 10)] {
+            let source = EventSource { url: url.clone(), batch, concurrency, timeout };
+            system.tasks.spawn(source.run(engines.sqs.clone(), app.clone(), inbox.clone()));
+        }
+        let reconciled = app.clone();
+        system.tasks.spawn(every(timers.pass_interval(), move || {
+            let app = reconciled.clone();
+            async move {
+                if let Err(error) = reconciler::handle(&app).await {
+                    tracing::error!(error = chain(&error), "pass broke off; the next one starts over");
+                }
+            }
+        }));
+        let filled = app.clone();
+        system.tasks.spawn(every(timers.backfill_interval(), move || {
+            let app = filled.clone();
+            async move {
+                if let Err(error) = backfill::handle(&app.table, &app.vapi, app.clock.now()).await {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "backfill broke off; the next one goes on from there"
+                    );
+                }
+            }
+        }));
+        for body in inbox.left()? {
+            tracing::info!("a message from before the restart is taken in");
+            system.enqueue(body).await?;
+        }
+        Ok(system)
+    }
+
+    /// Accepts a campaign message as the queue does: when this returns, it is not lost any more.
+    pub async fn accept(&self, body: &str) -> anyhow::Result<()> {
+        accept(&self.engines, &self.inbox, body).await
+    }
+
+    async fn enqueue(&self, body: String) -> anyhow::Result<()> {
+        send(&self.engines, body).await
+    }
+
+    /// Stops answering and dialing. What is in the table stays.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Keeps a campaign message in the inbox, then puts it on the queue, in parts that SQS takes.
+pub(crate) async fn accept(engines: &Engines, inbox: &Inbox, body: &str) -> anyhow::Result<()> {
+    for part in parts(body)? {
+        inbox.keep(&part)?;
+        send(engines, part).await?;
+    }
+    Ok(())
+}
+
+async fn send(engines: &Engines, body: String) -> anyhow::Result<()> {
+    let input = SendMessageInput {
+        queue_url: engines.campaigns_url.clone(),
+        message_body: body,
+        ..SendMessageInput::default()
+    };
+    let sent = engines.sqs.send_message(input).await;
+    sent.map(|_| ()).map_err(|error| anyhow::anyhow!("the embedded SQS did not take a message: {error:?}"))
+}
+
+/// Cuts a campaign message into messages of the same campaign with fewer leads each.
+fn parts(body: &str) -> anyhow::Result<Vec<String>> {
+    if body.len() <= CHUNK {
+        return Ok(vec![body.to_owned()]);
+    }
+    #[derive(serde::Deserialize, serde::Serialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        campaign: &'a serde_json::value::RawValue,
+        #[serde(borrow)]
+        leads: Vec<&'a serde_json::value::RawValue>,
+    }
+    let whole: Parts<'_> = serde_json::from_str(body)?;
+    let mut parts = Vec::new();
+    let mut part = Parts { campaign: whole.campaign, leads: Vec::new() };
+    let mut size = 0;
+    for lead in whole.leads {
+        if size + lead.get().len() > CHUNK && !part.leads.is_empty() {
+            parts.push(serde_json::to_string(&part)?);
+            part.leads.clear();
+            size = 0;
+        }
+        size += lead.get().len() + 1;
+        part.leads.push(lead);
+    }
+    parts.push(serde_json::to_string(&part)?);
+    Ok(parts)
+}
+
+/// Whether a body is a campaign message, before it is accepted: whoever posts it wants to know now.
+pub(crate) fn check(body: &str) -> Result<Message, String> {
+    Message::parse(body.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// A schedule: now, and then again and again, `interval` after the last start, never two at once.
+async fn every<F: Future<Output = ()>>(interval: Duration, run: impl Fn() -> F) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        run().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_message_is_cut_into_parts_that_hold_every_lead_once() {
+        let lead = |n: usize| format!(r#"{{"id":"lead-{n}","number":"+1555555{n:04}"}}"#);
+        let leads: Vec<_> = (0..10_000).map(lead).collect();
+        let body = format!(
+            r#"{{"campaign":{{"id":"c","assistantId":"a","phoneNumberId":"p"}},"leads":[{}]}}"#,
+            leads.join(",")
+        );
+        let parts = parts(&body).expect("cuts");
+        assert!(parts.len() > 1);
+        let mut ids = std::collections::HashSet::new();
+        for part in &parts {
+            assert!(part.len() < 256 * 1024);
+            let Ok(Message::Leads { leads, bad, .. }) = check(part) else { panic!("leads") };
+            assert!(bad.is_empty());
+            ids.extend(leads.into_iter().map(|lead| lead.id));
+        }
+        assert_eq!(ids.len(), 10_000);
+    }
+}

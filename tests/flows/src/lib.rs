@@ -1,0 +1,312 @@
+//! What the flow tests share: a world of the embedded DynamoDB engine, a clock that stands still
+//! until it is set, and servers that give one answer, as Vapi or as the queue of wake-ups.
+//!
+//! Nothing here decides anything; the code under test is the library's own.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
+use headroom::core::lead::Lead;
+use headroom::core::pool::{Policy, Pool};
+use headroom::core::timers::Timers;
+use headroom::flows::{App, Clock, main_pool};
+use headroom::table::Table;
+use headroom::table::leads::Step;
+use headroom::table::ledger::Taken;
+use headroom::vapi::{Secret, Vapi};
+use headroom::wake::WakeQueue;
+use headroom_local::engines::{Engines, local_aws};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct StillClock(Mutex<Timestamp>);
+
+impl StillClock {
+    /// A clock that shows `now`.
+    pub fn at(now: Timestamp) -> Self {
+        Self(Mutex::new(now))
+    }
+
+    /// Moves the clock on, or back.
+    pub fn advance(&self, by: SignedDuration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a [`Stub`] was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The request line's method.
+    pub method: String,
+    /// The request line's path, with its query.
+    pub path: String,
+    /// The body, as text.
+    pub body: String,
+}
+
+/// An HTTP server on loopback that gives everybody the same answer and remembers who asked.
+#[derive(Debug)]
+pub struct Stub {
+    /// Where it listens.
+    pub url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    answer: Arc<Mutex<(u16, String)>>,
+}
+
+impl Stub {
+    /// A server that answers with this status and body.
+    pub async fn start(status: u16, body: impl Into<String>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("no free port for a stub")?;
+        let stub = Self {
+            url: format!("http://{}", listener.local_addr()?),
+            asked: Arc::default(),
+            answer: Arc::new(Mutex::new((status, body.into()))),
+        };
+        let (asked, answer) = (stub.asked.clone(), stub.answer.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (asked, answer) = (asked.clone(), answer.clone());
+                tokio::spawn(async move {
+                    let Ok(request) = read_request(&stream).await else { return };
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                    let (status, body) = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let head = format!(
+                        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        body.len()
+                    );
+                    let _ = write_all(&stream, format!("{head}{body}").as_bytes()).await;
+                });
+            }
+        });
+        Ok(stub)
+    }
+
+    /// Answers with this from now on.
+    pub fn answers(&self, status: u16, body: impl Into<String>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = (status, body.into());
+    }
+
+    /// What was asked since the last time this was called.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn read_request(stream: &TcpStream) -> std::io::Result<Asked> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let length = head
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .and_then(|(_, length)| length.trim().parse::<usize>().ok())
+                .unwrap_or_default();
+            let start = end + 4;
+            if bytes.len() >= start + length {
+                let mut words = head.split_whitespace().map(str::to_owned);
+                return Ok(Asked {
+                    method: words.next().unwrap_or_default(),
+                    path: words.next().unwrap_or_default(),
+                    body: String::from_utf8_lossy(&bytes[start..start + length]).into_owned(),
+                });
+            }
+        }
+        stream.readable().await?;
+        let mut piece = [0; 16 * 1024];
+        match stream.try_read(&mut piece) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => bytes.extend_from_slice(&piece[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A table of its own, with everything that a flow needs around it.
+pub struct World {
+    /// What the functions share. Its clock is `clock`.
+    pub app: App,
+    /// The time, to be moved by the test.
+    pub clock: Arc<StillClock>,
+    /// Vapi, as one answer. Says 500 until told otherwise.
+    pub vapi: Arc<Stub>,
+    /// The queue of wake-ups, as one answer.
+    pub wakes: Arc<Stub>,
+    client: Client,
+    name: String,
+    tables: Arc<AtomicU32>,
+}
+
+impl World {
+    /// An empty pool with this policy on an engine of its own.
+    pub async fn start(policy: Policy) -> anyhow::Result<Self> {
+        // No queue of the engine's own is used: wake-ups go to the stub.
+        let engines = Engines::start(None, ([127, 0, 0, 1], 9).into(), 30).await?;
+        let client = Client::new(&local_aws(&engines.dynamo_url));
+        let vapi = Arc::new(Stub::start(500, "{}").await?);
+        let sent = json!({ "MessageId": "m", "MD5OfMessageBody": "0" }).to_string();
+        let wakes = Arc::new(Stub::start(200, sent).await?);
+        let timers = Timers::default();
+        let clock = Arc::new(StillClock::at(start()));
+        let queue = format!("{}/000000000000/wake", wakes.url);
+        let app = App {
+            table: Table::new(client.clone(), "none", main_pool()),
+            vapi: Vapi::new(&vapi.url, &Secret::new("key"), timers.clone())?,
+            wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&wakes.url)), queue),
+            clock: clock.clone(),
+            timers,
+            policy,
+            adopt_limit: false,
+            orgs: Vec::new(),
+        };
+        let world = Self { app, clock, vapi, wakes, client, name: "none".into(), tables: Arc::default() };
+        world.beside(policy).await
+    }
+
+    /// Another, independent pool on the same engine, with the same clients: cheaper than a new world.
+    pub async fn beside(&self, policy: Policy) -> anyhow::Result<Self> {
+        let name = format!("headroom-{}", self.tables.fetch_add(1, Ordering::Relaxed));
+        let table = Table::new(self.client.clone(), &name, main_pool());
+        table.create().await?;
+        table.ensure_pool(policy).await?;
+        let clock = Arc::new(StillClock::at(start()));
+        Ok(Self {
+            app: App { table, clock: clock.clone(), policy, ..self.app.clone() },
+            clock,
+            vapi: self.vapi.clone(),
+            wakes: self.wakes.clone(),
+            client: self.client.clone(),
+            name,
+            tables: self.tables.clone(),
+        })
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table {
+        &self.app.table
+    }
+
+    /// Every item of the table, by its key: two equal dumps are two equal states.
+    pub async fn dump(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let mut items = BTreeMap::new();
+        let mut from = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.name)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await?;
+            for item in page.items() {
+                let key = |name| item.get(name).and_then(|key: &AttributeValue| key.as_s().ok().cloned());
+                let key = format!("{} {}", key("pk").unwrap_or_default(), key("sk").unwrap_or_default());
+                items.insert(key, plain(&AttributeValue::M(item.clone())));
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// The due time of a lead, in microseconds, as stored: no function of the table shows it.
+    pub async fn due_us(&self, claim: &ClaimKey) -> anyhow::Result<i64> {
+        let key = format!("C#{} L#{}", claim.campaign.as_str(), claim.lead.as_str());
+        let dump = self.dump().await?;
+        let due = dump.get(&key).and_then(|item| item["due"].as_str()).context("no such lead")?;
+        Ok(due.parse()?)
+    }
+
+    /// Takes in a campaign of one lead and gives the claim that would be the lead's first.
+    pub async fn lead(&self, campaign: &str, lead: &str) -> anyhow::Result<ClaimKey> {
+        let message = json!({
+            "campaign": { "id": campaign, "assistantId": "as", "phoneNumberId": "ph" },
+            "leads": [{ "id": lead, "number": "+15555550100" }],
+        });
+        self.app.take_in(message.to_string().as_bytes()).await?;
+        Ok(ClaimKey {
+            campaign: CampaignCode::of(&campaign.parse()?),
+            lead: headroom::core::ids::LeadRef::of(&lead.parse()?),
+            claim: 1,
+        })
+    }
+
+    /// Takes the line of a claim and claims its lead, as a dial does before it asks Vapi.
+    pub async fn dialing(&self, claim: &ClaimKey) -> anyhow::Result<Lease> {
+        let now = self.clock.now();
+        let token = Token::new(Kind::Outbound, now, claim.claim);
+        let lease = Lease { key: LineKey::Claim(claim.clone()), token };
+        let pool = self.table().read_pool().await?;
+        let taken =
+            self.table().take(&pool, &claim.campaign, None, std::slice::from_ref(&lease), now).await?;
+        anyhow::ensure!(matches!(taken, Taken::Granted(_)), "the line was refused");
+        let deadline = now + self.app.timers.dial_deadline();
+        let claimed = self.table().claim(claim, &lease.token, deadline).await?;
+        anyhow::ensure!(matches!(claimed, Step::Moved(_)), "the lead was refused");
+        Ok(lease)
+    }
+
+    /// A lead whose call is `call`.
+    pub async fn live(&self, claim: &ClaimKey, call: &CallId) -> anyhow::Result<Lease> {
+        let lease = self.dialing(claim).await?;
+        let bound = self.table().bind(claim, call).await?;
+        anyhow::ensure!(matches!(bound, Step::Moved(_)), "the call was refused");
+        Ok(lease)
+    }
+
+    /// The pool and the lead of a claim, as they are now.
+    pub async fn state(&self, claim: &ClaimKey) -> anyhow::Result<(Pool, Option<Lead>)> {
+        let pool = self.table().read_pool().await?;
+        Ok((pool, self.table().read_lead(&claim.campaign, &claim.lead).await?))
+    }
+}
+
+/// Where every clock starts: some time after the recorded calls.
+pub fn start() -> Timestamp {
+    Timestamp::from_second(1_774_540_000).expect("a second of 2026 is an instant")
+}
+
+/// A policy that is known to be good.
+pub fn policy(limit: u32, cap: u32, headroom: u32) -> Policy {
+    Policy::new(limit, cap, headroom).expect("tests give a limit above 0")
+}
+
+/// An attribute as JSON, numbers as text.
+fn plain(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::M(map) => map.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        AttributeValue::S(text) | AttributeValue::N(text) => json!(text),
+        other => json!(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use clap::{Args as ClapArgs, Parser};
+use vapi_sim::{
+    Config, Faults, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+};
+
+/// A simulated Vapi: API, telephony, line limit, webhooks, faults.
+///
+/// Prints its URL; on Ctrl-C, what really happened, as JSON. While it runs, without a key:
+/// GET /sim/truth (everything), GET /sim/summary (the counts), PUT /sim/lines {"lines": 20},
+/// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/traffic {"inboundPerHour": 60},
+/// PUT /sim/telephony {"answer": 1}, POST /sim/ring-in. A PUT changes the members it names
+/// and answers with all of them.
+#[derive(Parser)]
+#[command(name = "vapi-sim", version, verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Where to listen; the controls want no key, so keep it on the loopback address
+    #[arg(long, default_value = "127.0.0.1:8099", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// The subscription's limit of concurrent calls
+    #[arg(long, default_value_t = 10)]
+    lines: u32,
+    /// Simulated seconds per wall second
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// All chance comes from this
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The private key that requests must carry as a bearer token
+    #[arg(long, default_value_t = Config::default().api_key)]
+    api_key: String,
+    /// The organization that every call belongs to
+    #[arg(long, default_value_t = Config::default().org_id, value_name = "UUID")]
+    org_id: String,
+    #[command(flatten)]
+    webhook: WebhookArgs,
+    #[command(flatten)]
+    traffic: TrafficArgs,
+    #[command(flatten)]
+    telephony: TelephonyArgs,
+    #[command(flatten)]
+    faults: FaultArgs,
+}
+
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Webhooks")]
+struct WebhookArgs {
+    /// Where server messages go; without it none are sent
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// Send this as X-Vapi-Secret
+    #[arg(long, value_name = "SECRET", requires = "webhook", group = "auth")]
+    webhook_secret: Option<String>,
+    /// Send this as a bearer token
+    #[arg(long, value_name = "TOKEN", requires = "webhook", group = "auth")]
+    webhook_bearer: Option<String>,
+    /// Sign with this: x-signature, x-timestamp
+    #[arg(long, value_name = "SECRET", requires = "webhook", group = "auth")]
+    webhook_hmac: Option<String>,
+}
+
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Traffic that nobody asked for (per simulated hour)")]
+struct TrafficArgs {
+    /// Callers
+    #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+    inbound_per_hour: f64,
+    /// Web calls
+    #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+    web_per_hour: f64,
+    /// The number has no assistant: ask the server with assistant-request
+    #[arg(long)]
+    ask_assistant: bool,
+    /// The number that callers dial
+    #[arg(long, default_value_t = Traffic::default().inbound_phone_number_id, value_name = "UUID")]
+    inbound_phone_number_id: String,
+    /// The assistant of that number if the server is not asked, and of web calls
+    #[arg(long, default_value_t = Traffic::default().assistant_id, value_name = "UUID")]
+    assistant_id: String,
+}
+
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Telephony (shares of outbound calls; simulated seconds)")]
+struct TelephonyArgs {
+    /// Share answered by a person; the five shares need not add up to one
+    #[arg(long, default_value_t = Telephony::default().answer, value_name = "SHARE")]
+    answer: f64,
+    /// Share that rings out
+    #[arg(long, default_value_t = Telephony::default().no_answer, value_name = "SHARE")]
+    no_answer: f64,
+    /// Share that is busy
+    #[arg(long, default_value_t = Telephony::default().busy, value_name = "SHARE")]
+    busy: f64,
+    /// Share answered by a machine
+    #[arg(long, default_value_t = Telephony::default().voicemail, value_name = "SHARE")]
+    voicemail: f64,
+    /// Share that never connects
+    #[arg(long, default_value_t = Telephony::default().setup_failure, value_name = "SHARE")]
+    setup_failure: f64,
+    /// How long it rings [default: 4,28]
+    #[arg(long, value_name = "MIN,MAX")]
+    ring_seconds: Option<Range>,
+    /// Mean talk of an answered outbound call
+    #[arg(long, default_value_t = Telephony::default().talk_seconds_mean, value_name = "SECONDS")]
+    talk_seconds_mean: f64,
+    /// Mean talk of an inbound or web call
+    #[arg(long, default_value_t = Telephony::default().inbound_talk_seconds_mean, value_name = "SECONDS")]
+    inbound_talk_seconds_mean: f64,
+    /// How talk times spread: exponential or lognormal
+    #[arg(long, default_value = "exponential", value_name = "SHAPE")]
+    talk_shape: TalkShape,
+    /// How long the API takes to answer, in wall milliseconds [default: 2,15]
+    #[arg(long, value_name = "MIN,MAX")]
+    api_latency_ms: Option<Range>,
+}
+
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Faults (shares from 0 to 1)")]
+struct FaultArgs {
+    /// Webhooks never sent
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    webhook_lost: f64,
+    /// Webhooks sent twice
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    webhook_doubled: f64,
+    /// Webhooks sent late and out of order
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    webhook_late: f64,
+    /// How late, in simulated seconds [default: 5,60]
+    #[arg(long, value_name = "MIN,MAX")]
+    webhook_late_seconds: Option<Range>,
+    /// POST /call: call made, connection closed without an answer
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    answer_lost: f64,
+    /// POST /call: call made, never an answer
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    answer_hangs: f64,
+    /// POST /call: 429, no call made
+    #[arg(long = "refuse-429", default_value_t = 0.0, value_name = "SHARE")]
+    refuse_429: f64,
+    /// POST /call: 500, no call made
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    error_5xx_before: f64,
+    /// POST /call: 522 with an HTML body, call made
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    error_5xx_after: f64,
+    /// POST /call: connection reset, no call made
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    reset: f64,
+    /// POST /call when every line is taken: http400, http400Old, http429, http404, created201,
+    /// endedLater or mixed
+    #[arg(long, default_value = "http400", value_name = "SHAPE")]
+    over_limit_shape: OverLimitShape,
+    /// For so many simulated seconds reads do not show a call or a change of it
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    list_lag_seconds: f64,
+    /// Connected calls that last until their maxDurationSeconds
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    stuck: f64,
+}
+
+impl Args {
+    /// The configuration, if it makes sense.
+    pub(crate) fn into_config(self) -> Result<Config, String> {
+        let (w, r, t, f) = (self.webhook, self.traffic, self.telephony, self.faults);
+        let auth = match (w.webhook_secret, w.webhook_bearer, w.webhook_hmac) {
+            (Some(secret), ..) => WebhookAuth::Secret(secret),
+            (_, Some(token), _) => WebhookAuth::Bearer(token),
+            (.., Some(secret)) => WebhookAuth::Hmac(secret),
+            _ => WebhookAuth::None,
+        };
+        let telephony = Telephony {
+            answer: t.answer,
+            no_answer: t.no_answer,
+            busy: t.busy,
+            voicemail: t.voicemail,
+            setup_failure: t.setup_failure,
+            ring_seconds: t.ring_seconds.unwrap_or(Telephony::default().ring_seconds),
+            talk_seconds_mean: t.talk_seconds_mean,
+            inbound_talk_seconds_mean: t.inbound_talk_seconds_mean,
+            talk_shape: t.talk_shape,
+            api_latency_ms: t.api_latency_ms.unwrap_or(Telephony::default().api_latency_ms),
+        };
+        let traffic = Traffic {
+            inbound_per_hour: r.inbound_per_hour,
+            web_per_hour: r.web_per_hour,
+            ask_assistant: r.ask_assistant,
+            inbound_phone_number_id: r.inbound_phone_number_id,
+            assistant_id: r.assistant_id,
+        };
+        let faults = Faults {
+            webhook_lost: f.webhook_lost,
+            webhook_doubled: f.webhook_doubled,
+            webhook_late: f.webhook_late,
+            webhook_late_seconds: f.webhook_late_seconds.unwrap_or(Faults::default().webhook_late_seconds),
+            answer_lost: f.answer_lost,
+            answer_hangs: f.answer_hangs,
+            refuse_429: f.refuse_429,
+            error_5xx_before: f.error_5xx_before,
+            error_5xx_after: f.error_5xx_after,
+            reset: f.reset,
+            over_limit_shape: f.over_limit_shape,
+            list_lag_seconds: f.list_lag_seconds,
+            stuck: f.stuck,
+        };
+        telephony.check()?;
+        traffic.check()?;
+        faults.check()?;
+        if !(self.speed > 0.0 && self.speed.is_finite()) {
+            return Err("the speed is above zero".into());
+        }
+        Ok(Config {
+            seed: self.seed,
+            speed: self.speed,
+            lines: self.lines,
+            api_key: self.api_key,
+            org_id: self.org_id,
+            webhook: w.webhook.map(|url| Webhook { url, auth }),
+            telephony,
+            traffic,
+            faults,
+        })
+    }
+}

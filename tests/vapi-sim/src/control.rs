@@ -1,0 +1,76 @@
+//! The simulation's own controls over HTTP, for the binary. They ask for no key: whoever can reach the
+//! listener may use them, which is why it listens on the loopback address unless told otherwise.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::refusal,
+    calls,
+    config::{Faults, Telephony, Traffic},
+    settings::Settings,
+    shared::Shared,
+};
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/sim/truth", get(async |State(sim): State<Arc<Shared>>| Json(sim.world().truth())))
+        .route(
+            "/sim/summary",
+            get(async |State(sim): State<Arc<Shared>>| Json(sim.world().truth().summary())),
+        )
+        .route("/sim/lines", put(lines))
+        .route("/sim/faults", put(faults))
+        .route("/sim/traffic", put(traffic))
+        .route("/sim/telephony", put(telephony))
+        .route("/sim/ring-in", post(ring_in))
+}
+
+async fn lines(State(sim): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
+    let Some(lines) = body["lines"].as_u64().and_then(|lines| u32::try_from(lines).ok()) else {
+        return refusal(StatusCode::BAD_REQUEST, "wanted: {\"lines\": n}");
+    };
+    sim.world().lines = lines;
+    Json(json!({"lines": lines})).into_response()
+}
+
+async fn faults(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
+    let mut world = sim.world();
+    let merged = Faults::merged(&world.faults, change);
+    settle(merged, |faults| world.faults = faults)
+}
+
+async fn telephony(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
+    let mut world = sim.world();
+    let merged = Telephony::merged(&world.telephony, change);
+    settle(merged, |telephony| world.telephony = telephony)
+}
+
+async fn traffic(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
+    let merged = Traffic::merged(&sim.traffic.borrow(), change);
+    settle(merged, |traffic| drop(sim.traffic.send_replace(traffic)))
+}
+
+async fn ring_in(State(sim): State<Arc<Shared>>) -> StatusCode {
+    calls::ring_in(&sim);
+    StatusCode::ACCEPTED
+}
+
+/// Answers with the settings as they are now, or with why they stay as they were.
+fn settle<S: Settings + Clone>(merged: Result<S, String>, apply: impl FnOnce(S)) -> Response {
+    match merged {
+        Ok(settings) => {
+            apply(settings.clone());
+            Json(settings).into_response()
+        }
+        Err(why) => refusal(StatusCode::BAD_REQUEST, &why),
+    }
+}

@@ -1,0 +1,161 @@
+//! `POST /call`: the limit, and everything that can go wrong between the request and its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{ConnectInfo, State},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::{
+    api::{Keyed, bad_request, refusal},
+    calls,
+    clock::iso,
+    config::OverLimitShape,
+    connection::Switch,
+    fate::{self, About, PostFate, PostFault},
+    request::{self, Given},
+    shared::Shared,
+    truth::CallKind,
+    wire::{CallObject, SubscriptionLimits},
+    world::NewCall,
+};
+
+pub(crate) async fn create_call(
+    State(sim): State<Arc<Shared>>,
+    ConnectInfo(switch): ConnectInfo<Switch>,
+    _: Keyed,
+    body: Bytes,
+) -> Response {
+    let given = match request::read(&body) {
+        Ok(given) => given,
+        Err(wrong) => return bad_request(wrong),
+    };
+    // In a task of its own: a client that gives up does not take back what it asked for.
+    let creation = sim.spawn(create(Arc::clone(&sim), switch, given));
+    match creation.await {
+        Ok(Some(Some(answer))) => return answer,
+        // The server drops this wait as soon as the client is gone.
+        Ok(Some(None)) => sim.stopped().await,
+        _ => {}
+    }
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "the simulation was stopped")
+}
+
+/// Nothing if there is never to be an answer.
+async fn create(sim: Arc<Shared>, switch: Switch, given: Given) -> Option<Response> {
+    let arrived_ms = sim.clock.now_ms();
+    let number = given.number.clone().unwrap_or_default();
+    let (post_key, fate) = {
+        let mut world = sim.world();
+        let nth = world.note_post(&number);
+        let key = fate::key(sim.seed, About::Post, fate::hash(&number), nth);
+        (key, fate::post(key, &world.faults, &world.telephony))
+    };
+    let half = Duration::from_secs_f64(fate.latency_ms / 2e3);
+    tokio::time::sleep(half).await;
+    match fate.fault {
+        Some(PostFault::Refuse429) => {
+            let body = json!({"message": "Rate limit exceeded", "statusCode": 429});
+            return Some((StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response());
+        }
+        Some(PostFault::Error500) => {
+            return Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"));
+        }
+        Some(PostFault::Reset) => {
+            switch.reset();
+            return Some(StatusCode::BAD_GATEWAY.into_response());
+        }
+        _ => {}
+    }
+    let dialled = dial(&sim, arrived_ms, post_key, fate, given);
+    tokio::time::sleep(half).await;
+    match fate.fault.filter(|_| dialled.is_created) {
+        Some(PostFault::Error522) => {
+            let status = StatusCode::from_u16(522).expect("522 is within the range of status codes");
+            let body = "<html><body>522: connection timed out</body></html>";
+            Some((status, Html(body)).into_response())
+        }
+        Some(PostFault::AnswerHangs) => None,
+        Some(PostFault::AnswerLost) => {
+            switch.close();
+            Some(dialled.answer)
+        }
+        _ => Some(dialled.answer),
+    }
+}
+
+/// What came of a request that reached the limit.
+struct Dialled {
+    is_created: bool,
+    answer: Response,
+}
+
+/// Creates the call if a line is free: the 201. Otherwise the refusal, in the shape that is due.
+fn dial(sim: &Arc<Shared>, arrived_ms: f64, post_key: u64, post: PostFate, given: Given) -> Dialled {
+    let mut world = sim.world();
+    let now = sim.clock.now_ms();
+    let number = given.number.as_deref().unwrap_or_default();
+    // A call's life hangs on how many calls its number got before, and not on requests that made none.
+    let key = fate::key(sim.seed, About::Outbound, fate::hash(number), world.dials_to(number));
+    let id = sim.call_id(post_key, now);
+    let max_seconds = given.max_seconds();
+    let call = NewCall { id, key, kind: CallKind::Outbound, given: Arc::new(given), arrived_ms };
+    let (begun, fate) = match world.begin(now, call) {
+        Ok(begun) => (begun, fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds)),
+        Err(call) if post.over_limit_shape == OverLimitShape::EndedLater => {
+            (world.begin_without_line(now, call), fate::over_limit(key))
+        }
+        Err(call) => {
+            let answer = over_limit(sim, post.over_limit_shape, world.lines, &call, now);
+            return Dialled { is_created: false, answer };
+        }
+    };
+    // The figure leaves out the call just made; captures read like that.
+    let limits = SubscriptionLimits {
+        concurrency_blocked: false,
+        concurrency_limit: world.lines,
+        remaining_concurrent_calls: world.free_lines(),
+    };
+    let mut object = CallObject::as_created(&world.calls[begun.index], &sim.url, &sim.org_id);
+    object.subscription_limits = Some(limits);
+    let answer = (StatusCode::CREATED, Json(object)).into_response();
+    drop(world);
+    calls::lead_outbound(sim, begun, fate);
+    Dialled { is_created: true, answer }
+}
+
+/// The refusal of a call for which there is no line.
+fn over_limit(sim: &Shared, shape: OverLimitShape, lines: u32, call: &NewCall, now: f64) -> Response {
+    let limits = SubscriptionLimits {
+        concurrency_blocked: true,
+        concurrency_limit: lines,
+        remaining_concurrent_calls: 0,
+    };
+    match shape {
+        OverLimitShape::Http400Old => {
+            (StatusCode::BAD_REQUEST, Json(json!({"error": "Over Concurrency Limit"}))).into_response()
+        }
+        OverLimitShape::Http429 => refusal(StatusCode::TOO_MANY_REQUESTS, "Concurrency limit reached."),
+        OverLimitShape::Http404 => refusal(StatusCode::NOT_FOUND, "reach concurrency limit"),
+        OverLimitShape::Created201 => {
+            let body = json!({
+                "id": call.id.to_string(), "orgId": sim.org_id, "createdAt": iso(now), "updatedAt": iso(now),
+                "subscriptionLimits": limits,
+            });
+            (StatusCode::CREATED, Json(body)).into_response()
+        }
+        // Mixed was resolved when the request arrived, and EndedLater makes a call instead of a refusal.
+        OverLimitShape::Http400 | OverLimitShape::EndedLater | OverLimitShape::Mixed => {
+            let body = json!({
+                "message": "Over Concurrency Limit.", "error": "Bad Request", "statusCode": 400,
+                "subscriptionLimits": limits,
+            });
+            (StatusCode::BAD_REQUEST, Json(body)).into_response()
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What all tasks of a simulation share, and how they are all stopped.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Traffic},
+    fate::{self, About},
+    world::World,
+};
+
+/// One simulation. Tasks sleep, and step into the world in between.
+pub(crate) struct Shared {
+    pub(crate) seed: u64,
+    pub(crate) clock: Clock,
+    pub(crate) api_key: String,
+    pub(crate) org_id: String,
+    /// Where this server can be reached, without a slash at the end.
+    pub(crate) url: String,
+    /// One client for all webhooks, so that connections are kept alive.
+    pub(crate) http: reqwest::Client,
+    pub(crate) traffic: watch::Sender<Traffic>,
+    /// The limit at the beginning; the invented past is made of it.
+    pub(crate) first_lines: u32,
+    stopped: watch::Sender<bool>,
+    world: Mutex<World>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, url: String) -> Arc<Self> {
+        // A proxy from the environment would come between the two programs of a test.
+        let http =
+            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect(
+                "a client with built-in certificates and no proxy needs nothing that could be missing",
+            );
+        Arc::new(Self {
+            seed: config.seed,
+            clock: Clock::start(config.speed),
+            world: Mutex::new(World::new(&config)),
+            first_lines: config.lines,
+            api_key: config.api_key,
+            org_id: config.org_id,
+            traffic: watch::Sender::new(config.traffic),
+            url,
+            http,
+            stopped: watch::Sender::new(false),
+        })
+    }
+
+    /// The world. No guard lives across an await; a poisoned lock is used on, since every step is whole.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a task that [`Shared::stop`] ends.
+    pub(crate) fn spawn<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<Option<T>> {
+        let sim = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                done = task => Some(done),
+                () = sim.stopped() => None,
+            }
+        })
+    }
+
+    /// Sleeps for simulated seconds.
+    pub(crate) async fn sleep(&self, seconds: f64) {
+        tokio::time::sleep(self.clock.wall(seconds)).await;
+    }
+
+    /// Resolves when the simulation is stopped.
+    pub(crate) async fn stopped(&self) {
+        let mut stopped = self.stopped.subscribe();
+        // The sender is in self, so the only error, a dropped sender, cannot be.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// A call id: UUID version 7, its random part from the seed.
+    pub(crate) fn call_id(&self, key: u64, now_ms: f64) -> Uuid {
+        let high = fate::mix(key, About::CallId as u64);
+        let low = fate::mix(high, 1);
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&high.to_be_bytes());
+        random[8..].copy_from_slice(&low.to_be_bytes()[..2]);
+        uuid::Builder::from_unix_timestamp_millis(now_ms as u64, &random).into_uuid()
+    }
+}

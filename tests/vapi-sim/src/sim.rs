@@ -1,0 +1,87 @@
+//! The handle of a running simulation.
+
+use std::{net::IpAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    api, calls,
+    config::{Config, Faults, Telephony, Traffic, Webhook},
+    connection::Connections,
+    shared::Shared,
+    traffic,
+    truth::Truth,
+};
+
+/// A running simulation. It goes on until [`Sim::stop`], even when every handle is gone.
+#[derive(Clone)]
+pub struct Sim(Arc<Shared>);
+
+impl Sim {
+    /// Starts the server and the traffic as tasks of the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(config: Config, listener: TcpListener) -> Self {
+        let mut address = listener.local_addr().expect("a listener that is bound has an address");
+        if address.ip().is_unspecified() {
+            let loopback: IpAddr =
+                if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+            address.set_ip(loopback);
+        }
+        let shared = Shared::new(config, format!("http://{address}"));
+        tokio::spawn(api::serve(Arc::clone(&shared), Connections::of(listener)));
+        traffic::spawn(&shared);
+        Self(shared)
+    }
+
+    /// Where the API is, without a slash at the end.
+    pub fn url(&self) -> String {
+        self.0.url.clone()
+    }
+
+    /// What really happened up to now.
+    pub fn truth(&self) -> Truth {
+        self.0.world().truth()
+    }
+
+    /// Changes the subscription's limit. Calls that are up stay up.
+    pub fn set_lines(&self, lines: u32) {
+        self.0.world().lines = lines;
+    }
+
+    /// Changes what goes wrong, from the next request and the next message on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.world().faults = faults;
+    }
+
+    /// Changes how called people and the API behave, from the next call on.
+    pub fn set_telephony(&self, telephony: Telephony) {
+        self.0.world().telephony = telephony;
+    }
+
+    /// Changes who calls in.
+    pub fn set_traffic(&self, traffic: Traffic) {
+        self.0.traffic.send_replace(traffic);
+    }
+
+    /// Changes where webhooks go, from the next message on.
+    pub fn set_webhook(&self, webhook: Option<Webhook>) {
+        self.0.world().webhook = webhook;
+    }
+
+    /// One more caller, now.
+    pub fn ring_in(&self) {
+        calls::ring_in(&self.0);
+    }
+
+    /// Ends a live call as `manually-canceled`. False if there is no such live call.
+    pub fn end_call(&self, id: &str) -> bool {
+        self.0.world().hang_up(id)
+    }
+
+    /// Stops the server and all tasks. Calls that are up are forgotten; the truth stays readable.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,271 @@
+//! The state of the simulated account: its lines, its calls, and the record of all that happened.
+//!
+//! A plain struct behind one mutex. Every method is a step that either happens as a whole or not at all:
+//! a line is counted and taken in the same one. Nothing in here waits, sends or draws chance.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    config::{Config, Faults, Telephony, Webhook},
+    request::Given,
+    truth::{Blocked, CallKind, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts},
+};
+
+/// The account.
+pub(crate) struct World {
+    pub(crate) lines: u32,
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) telephony: Telephony,
+    pub(crate) faults: Faults,
+    pub(crate) counts: Counts,
+    /// In the order of creation; never shortened, so that an index stays good.
+    pub(crate) calls: Vec<Call>,
+    pub(crate) timeline: Vec<LineChange>,
+    live: LinesHeld,
+    by_id: HashMap<Uuid, usize>,
+    hangups: HashMap<usize, oneshot::Sender<()>>,
+    posts_by_number: HashMap<String, u64>,
+    dials: BTreeMap<String, u64>,
+    dials_by_name: BTreeMap<String, u64>,
+    blocked: Vec<Blocked>,
+}
+
+/// Running totals of the truth.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) callers: u64,
+    pub(crate) web_visits: u64,
+    pub(crate) refused_by_us: u64,
+    pub(crate) assistant_requests: u64,
+    pub(crate) webhooks: WebhookCounts,
+    posts: u64,
+    over_limit_answers: u64,
+    blocked_while_outbound_live: u64,
+    peak_lines: u32,
+    peak_outbound: u32,
+}
+
+/// One call, with the moments of its life.
+pub(crate) struct Call {
+    pub(crate) id: Uuid,
+    /// Where its fate, and those of its webhooks, are drawn from.
+    pub(crate) key: u64,
+    pub(crate) kind: CallKind,
+    pub(crate) given: Arc<Given>,
+    pub(crate) arrived_ms: f64,
+    pub(crate) created_ms: f64,
+    pub(crate) ringing_ms: Option<f64>,
+    pub(crate) started_ms: Option<f64>,
+    pub(crate) ended_ms: Option<f64>,
+    pub(crate) ended_reason: Option<&'static str>,
+    ended_webhook_ms: Option<f64>,
+    ended_webhook_accepted: bool,
+    holds_line: bool,
+}
+
+/// A call about to be.
+pub(crate) struct NewCall {
+    pub(crate) id: Uuid,
+    pub(crate) key: u64,
+    pub(crate) kind: CallKind,
+    pub(crate) given: Arc<Given>,
+    pub(crate) arrived_ms: f64,
+}
+
+/// A call that has begun. Whoever holds this leads it to its end.
+pub(crate) struct Begun {
+    pub(crate) index: usize,
+    /// Resolves when someone ends the call from outside.
+    pub(crate) hangup: oneshot::Receiver<()>,
+}
+
+impl World {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            lines: config.lines,
+            webhook: config.webhook.clone(),
+            telephony: config.telephony.clone(),
+            faults: config.faults.clone(),
+            counts: Counts::default(),
+            calls: Vec::new(),
+            timeline: Vec::new(),
+            live: LinesHeld::default(),
+            by_id: HashMap::new(),
+            hangups: HashMap::new(),
+            posts_by_number: HashMap::new(),
+            dials: BTreeMap::new(),
+            dials_by_name: BTreeMap::new(),
+            blocked: Vec::new(),
+        }
+    }
+
+    /// Counts a valid `POST /call`, and says how many there were for this number before.
+    pub(crate) fn note_post(&mut self, number: &str) -> u64 {
+        self.counts.posts += 1;
+        let posts = self.posts_by_number.entry(number.to_owned()).or_default();
+        *posts += 1;
+        *posts - 1
+    }
+
+    /// How many calls were made to a number.
+    pub(crate) fn dials_to(&self, number: &str) -> u64 {
+        self.dials.get(number).copied().unwrap_or_default()
+    }
+
+    /// Lines that no call holds.
+    pub(crate) fn free_lines(&self) -> u32 {
+        self.lines.saturating_sub(self.live.total())
+    }
+
+    /// Begins a call if there is a line for it, and takes that line. If there is none, writes down who
+    /// held them and gives the call back.
+    pub(crate) fn begin(&mut self, now: f64, call: NewCall) -> Result<Begun, NewCall> {
+        if self.free_lines() == 0 {
+            self.note_refusal(now, call.kind);
+            return Err(call);
+        }
+        let kind = call.kind;
+        *self.live.of(kind) += 1;
+        self.timeline.push(LineChange { at_ms: now, kind, delta: 1 });
+        self.counts.peak_lines = self.counts.peak_lines.max(self.live.total());
+        self.counts.peak_outbound = self.counts.peak_outbound.max(self.live.outbound);
+        if kind == CallKind::Outbound {
+            for (of, dials) in
+                [(&call.given.number, &mut self.dials), (&call.given.name, &mut self.dials_by_name)]
+            {
+                if let Some(of) = of {
+                    *dials.entry(of.clone()).or_default() += 1;
+                }
+            }
+        }
+        Ok(self.add(now, call, true))
+    }
+
+    /// Begins a call that never holds a line: one that was accepted over the limit, to be ended soon.
+    pub(crate) fn begin_without_line(&mut self, now: f64, call: NewCall) -> Begun {
+        self.add(now, call, false)
+    }
+
+    /// Ends a call and frees its line. Nothing else frees a line, and a second end changes nothing.
+    pub(crate) fn end(&mut self, now: f64, index: usize, reason: &'static str) {
+        let call = &mut self.calls[index];
+        if call.ended_ms.is_some() {
+            return;
+        }
+        call.ended_ms = Some(now);
+        call.ended_reason = Some(reason);
+        self.hangups.remove(&index);
+        if call.holds_line {
+            let kind = call.kind;
+            *self.live.of(kind) -= 1;
+            self.timeline.push(LineChange { at_ms: now, kind, delta: -1 });
+        }
+    }
+
+    /// Asks whoever leads a call to end it. False if there is no such live call.
+    pub(crate) fn hang_up(&mut self, id: &str) -> bool {
+        let hangup = self.find(id).and_then(|index| self.hangups.remove(&index));
+        hangup.is_some_and(|hangup| hangup.send(()).is_ok())
+    }
+
+    /// The index of the call with this id.
+    pub(crate) fn find(&self, id: &str) -> Option<usize> {
+        self.by_id.get(&Uuid::try_parse(id).ok()?).copied()
+    }
+
+    /// Writes down that the `ended` update of a call leaves now.
+    pub(crate) fn note_ended_webhook(&mut self, now: f64, index: usize) {
+        self.calls[index].ended_webhook_ms.get_or_insert(now);
+    }
+
+    /// Writes down that the `ended` update of a call was accepted.
+    pub(crate) fn note_ended_webhook_accepted(&mut self, index: usize) {
+        self.calls[index].ended_webhook_accepted = true;
+    }
+
+    /// What really happened up to now.
+    pub(crate) fn truth(&self) -> Truth {
+        let counts = &self.counts;
+        let blocked = |kind| self.blocked.iter().filter(|blocked| blocked.kind == kind).count() as u64;
+        Truth {
+            lines: self.lines,
+            live: self.live,
+            peak_lines: counts.peak_lines,
+            peak_outbound: counts.peak_outbound,
+            callers: counts.callers,
+            blocked_inbound: blocked(CallKind::Inbound),
+            blocked_inbound_while_outbound_live: counts.blocked_while_outbound_live,
+            blocked_web: blocked(CallKind::Web),
+            refused_by_us: counts.refused_by_us,
+            assistant_requests: counts.assistant_requests,
+            posts: counts.posts,
+            over_limit_answers: counts.over_limit_answers,
+            webhooks: counts.webhooks,
+            dials: self.dials.clone(),
+            dials_by_name: self.dials_by_name.clone(),
+            calls: self.calls.iter().map(Call::truth).collect(),
+            timeline: self.timeline.clone(),
+            blocked: self.blocked.clone(),
+        }
+    }
+
+    fn note_refusal(&mut self, now: f64, kind: CallKind) {
+        if kind == CallKind::Outbound {
+            self.counts.over_limit_answers += 1;
+            return;
+        }
+        if kind == CallKind::Inbound && self.live.outbound > 0 {
+            self.counts.blocked_while_outbound_live += 1;
+        }
+        self.blocked.push(Blocked { at_ms: now, kind, held: self.live });
+    }
+
+    fn add(&mut self, now: f64, call: NewCall, holds_line: bool) -> Begun {
+        let index = self.calls.len();
+        let NewCall { id, key, kind, given, arrived_ms } = call;
+        let (sender, hangup) = oneshot::channel();
+        self.hangups.insert(index, sender);
+        self.by_id.insert(id, index);
+        self.calls.push(Call {
+            id,
+            key,
+            kind,
+            given,
+            arrived_ms,
+            created_ms: now,
+            ringing_ms: None,
+            started_ms: None,
+            ended_ms: None,
+            ended_reason: None,
+            ended_webhook_ms: None,
+            ended_webhook_accepted: false,
+            holds_line,
+        });
+        Begun { index, hangup }
+    }
+}
+
+impl Call {
+    fn truth(&self) -> CallTruth {
+        CallTruth {
+            id: self.id.to_string(),
+            kind: self.kind,
+            number: self.given.number.clone(),
+            name: self.given.name.clone(),
+            post_at_ms: self.arrived_ms,
+            created_at_ms: self.created_ms,
+            started_at_ms: self.started_ms,
+            ended_at_ms: self.ended_ms,
+            ended_reason: self.ended_reason.map(str::to_owned),
+            ended_webhook_at_ms: self.ended_webhook_ms,
+            ended_webhook_accepted: self.ended_webhook_accepted,
+            held_line: self.holds_line,
+        }
+    }
+}
