@@ -29,8 +29,12 @@ pub async fn handle(app: &Arc<App>, event: SqsEvent, deadline_ms: i64) -> SqsBat
             response.batch_item_failures.push(failure);
         }
     }
+    let now = app.clock.now();
+    // Emulators send the time that is left where Lambda sends an instant.
     let until = jiff::Timestamp::from_millisecond(deadline_ms)
-        .unwrap_or_else(|_| app.clock.now() + Timers::default().dial_deadline());
+        .ok()
+        .filter(|deadline| *deadline > now)
+        .unwrap_or(now + Timers::default().dial_deadline());
     match app.dispatch(until).await {
         Ok(done) if done.taken > 0 => {
             tracing::info!(lines.taken = done.taken, refused = done.refused, "dispatched")

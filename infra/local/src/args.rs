@@ -27,6 +27,9 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Print lines and calls by day, from the usage table.
     Usage(UsageArgs),
+    /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
+    /// the environment that they need.
+    Engines,
 }
 
 /// The rehearsal's flags.

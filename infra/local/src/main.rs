@@ -3,7 +3,6 @@
 
 mod args;
 mod rehearsal;
-mod usage;
 mod verdict;
 mod view;
 
@@ -18,6 +17,7 @@ use headroom::table::Table;
 use headroom::vapi::Secret;
 use headroom_local::engines::{Engines, local_aws};
 use headroom_local::system::{Settings, System, TABLE};
+use headroom_local::usage;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_target(false).with_writer(std::io::stderr).with_env_filter(filter).init();
     match cli.command {
         Some(Command::Serve(args)) => serve(args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Engines) => run_engines().await.map(|()| ExitCode::SUCCESS),
         Some(Command::Usage(args)) => print_usage(&args).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;
@@ -91,6 +92,28 @@ async fn stop_asked() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The engines, with the table made, and what `cargo lambda watch --env-file` wants to know.
+async fn run_engines() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let engines = Engines::start(None, address, 360).await?;
+    local_table(&engines).create().await?;
+    println!("AWS_REGION=us-east-1\nAWS_ACCESS_KEY_ID=local\nAWS_SECRET_ACCESS_KEY=local");
+    println!("AWS_ENDPOINT_URL_DYNAMODB={}\nAWS_ENDPOINT_URL_SQS=http://{address}", engines.dynamo_url);
+    println!("HEADROOM_TABLE={TABLE}\nHEADROOM_WAKE_QUEUE_URL={}", engines.wake_url);
+    println!("HEADROOM_VAPI_URL=http://127.0.0.1:8099\nHEADROOM_VAPI_KEY=sim-private-key");
+    println!("HEADROOM_WEBHOOK_SECRETS=sample-secret\nHEADROOM_INBOUND_ASSISTANTS=\"*=assistant\"");
+    println!("HEADROOM_LIMIT=10\nHEADROOM_CAP=7\nHEADROOM_HEADROOM=3");
+    tokio::select! {
+        () = headroom_local::server::serve_sqs(listener, engines.into()) => Ok(()),
+        asked = stop_asked() => asked,
+    }
+}
+
+fn local_table(engines: &Engines) -> Table {
+    Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool())
+}
+
 async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {
     let table = match &args.data {
         Some(data) => {
@@ -100,7 +123,7 @@ async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {
                 data.display()
             );
             let engines = Engines::start(Some(data), ([127, 0, 0, 1], 0).into(), 30).await?;
-            Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool())
+            local_table(&engines)
         }
         None => {
             let aws = aws_config().await;
@@ -109,7 +132,8 @@ async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {
             Table::new(aws_sdk_dynamodb::Client::new(&aws), name, main_pool())
         }
     };
-    let now = SystemClock.now();
+    let hour = jiff::SignedDuration::from_hours(1).as_secs();
+    let now = jiff::Timestamp::from_second(SystemClock.now().as_second() / hour * hour)?;
     let from = now - jiff::SignedDuration::from_hours(24 * i64::from(args.days));
     let (hours, known) = tokio::try_join!(table.read_usage(from, now), table.read_checkpoint())?;
     let limit = table.read_pool().await.ok().map(|pool| pool.policy.limit());

@@ -141,25 +141,18 @@ async fn sqs(
     if !peer.ip().to_canonical().is_loopback() {
         return error(StatusCode::FORBIDDEN, "the SQS protocol is answered on loopback only");
     }
-    let request_id = uuid::Uuid::new_v4().to_string();
-    let answered = match resolve_operation(&headers) {
-        Ok(operation) => {
-            if let Err(failed) = keep_sent(&edge, operation, &body) {
-                tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
-                return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
-            }
-            dispatch_operation(&RustackSqsHandler::new(edge.engines.sqs.clone()), operation, body).await
-        }
-        Err(unknown) => Err(unknown),
-    };
-    answered.unwrap_or_else(|failed| error_to_response(&failed, &request_id)).map(Body::new)
+    if let Err(failed) = keep_sent(&edge, &headers, &body) {
+        tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
+    }
+    answer_sqs(State(edge.engines), headers, body).await
 }
 
 /// Keeps what is sent to the campaign queue before it is acknowledged.
-fn keep_sent(edge: &Edge, operation: SqsOperation, body: &[u8]) -> anyhow::Result<()> {
-    if !matches!(operation, SqsOperation::SendMessage | SqsOperation::SendMessageBatch) {
+fn keep_sent(edge: &Edge, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<()> {
+    let Ok(SqsOperation::SendMessage | SqsOperation::SendMessageBatch) = resolve_operation(headers) else {
         return Ok(());
-    }
+    };
     let Ok(sent) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
     if sent["QueueUrl"].as_str() != Some(&edge.engines.campaigns_url) {
         return Ok(());
@@ -169,4 +162,23 @@ fn keep_sent(edge: &Edge, operation: SqsOperation, body: &[u8]) -> anyhow::Resul
         edge.inbox.keep(body)?;
     }
     Ok(())
+}
+
+/// Serves the SQS protocol alone, until the task ends.
+pub async fn serve_sqs(listener: TcpListener, engines: Arc<Engines>) {
+    let router = Router::new().fallback(answer_sqs).with_state(engines);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "the server stopped");
+    }
+}
+
+async fn answer_sqs(State(engines): State<Arc<Engines>>, headers: HeaderMap, body: Bytes) -> Response {
+    let answered = match resolve_operation(&headers) {
+        Ok(operation) => {
+            dispatch_operation(&RustackSqsHandler::new(engines.sqs.clone()), operation, body).await
+        }
+        Err(unknown) => Err(unknown),
+    };
+    let request_id = uuid::Uuid::new_v4().to_string();
+    answered.unwrap_or_else(|failed| error_to_response(&failed, &request_id)).map(Body::new)
 }

@@ -265,6 +265,7 @@ impl World {
     /// Takes the line of a claim and claims its lead, as a dial does before it asks Vapi.
     pub async fn dialing(&self, claim: &ClaimKey) -> anyhow::Result<Lease> {
         let now = self.clock.now();
+        self.table().open_campaign(&claim.campaign, (0, 0)).await?;
         let token = Token::new(Kind::Outbound, now, claim.claim);
         let lease = Lease { key: LineKey::Claim(claim.clone()), token };
         let pool = self.table().read_pool().await?;

@@ -288,6 +288,9 @@ impl Message {
             leads: Vec<&'a RawValue>,
             resume: Option<String>,
         }
+        if body.trim_ascii_start().first().is_none_or(|first| *first != b'{') {
+            return Err(MessageError("it is not a JSON object".into()));
+        }
         let body: Body<'_> = serde_json::from_slice(body).map_err(|error| MessageError(error.to_string()))?;
         match (body.campaign, body.resume) {
             (Some(spec), None) => {
@@ -318,6 +321,9 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
         timezone: Option<String>,
         #[serde(borrow)]
         variables: Option<&'a RawValue>,
+    }
+    if !json.starts_with('{') {
+        return Err("it is not a JSON object".into());
     }
     let lead: Unchecked<'_> = serde_json::from_str(json).map_err(|error| without_value(&error))?;
     let number: PhoneNumber = lead.number.parse().map_err(|error| format!("{error}"))?;
@@ -424,8 +430,9 @@ mod tests {
     #[test]
     fn a_campaign_that_does_not_parse_is_refused_with_the_reason() {
         let cases = [
-            ("", "EOF"),
-            ("[]", "invalid"),
+            ("", "object"),
+            ("[]", "object"),
+            ("{", "EOF"),
             ("{}", "campaign"),
             (r#"{"leads":[]}"#, "campaign"),
             (r#"{"campaign":{"id":"c","phoneNumberId":"p"}}"#, "assistantId or squadId"),

@@ -170,17 +170,36 @@ fn short_hash(parts: &[&str], len: usize) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CampaignCode(String);
 
+/// A campaign message's short stand-in: 8 characters (48 bits) of a hash of its body. A message that
+/// comes again has the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageCode(String);
+
 /// A lead's short stand-in inside keys: 9 characters (54 bits) of a hash of its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeadRef(String);
 
 const CODE_LEN: usize = 5;
+const MESSAGE_LEN: usize = 8;
 const REF_LEN: usize = 9;
 
 impl CampaignCode {
     /// The code of a campaign id.
     pub fn of(id: &CampaignId) -> Self {
         Self(short_hash(&[id.as_str()], CODE_LEN))
+    }
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MessageCode {
+    /// The code of a message's body.
+    pub fn of(body: &[u8]) -> Self {
+        let mut text = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+        text.truncate(MESSAGE_LEN);
+        Self(text)
     }
     /// The code as text.
     pub fn as_str(&self) -> &str {

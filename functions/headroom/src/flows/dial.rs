@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, Token};
-use crate::core::lead::{End, Lead, Outcome, ReadyLead};
+use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::table::TableError;
@@ -80,7 +80,7 @@ impl App {
         let lead = match self.table.claim(claim, &lease.token, *deadline).await {
             Ok(Step::Moved(lead)) => lead,
             // The index was behind: somebody else has this lead.
-            Ok(Step::Refused(_)) => return self.log_failure(self.free(lease, None, None).await, claim),
+            Ok(Step::Refused(_)) => return self.log_failure(self.free(lease, None).await, claim),
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         let now = self.clock.now();
@@ -112,7 +112,7 @@ impl App {
                     && let Some(lead) = self.table.read_lead(&claim.campaign, &claim.lead).await?
                     && lead.claims == claim.claim
                 {
-                    self.settle(&lead, Some(&call), &end).await?;
+                    self.observe_end(&lead, &call, &end).await?;
                 }
                 if dial.rest_count > 1 {
                     self.table.end_rests().await?;
@@ -125,10 +125,9 @@ impl App {
                 let Some(call) = call else { return self.undo(lead, lease, Some(rest)).await };
                 // Blocked, they say, and yet there is an id.
                 match self.vapi.get_call(&call).await {
-                    Ok(Some(found)) if found.has_ended() => self
-                        .settle_as(lead, Some(&call), &found.end, &untouched(), Some(rest))
-                        .await
-                        .map(|_| ()),
+                    Ok(Some(found)) if found.has_ended() => {
+                        self.settle_as(lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
+                    }
                     Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
                     Ok(_) => self.undo(lead, lease, Some(rest)).await,
                     Err(_) => self.leave_unknown(claim).await,
@@ -143,7 +142,7 @@ impl App {
             }
             Dialed::BadLead { message } => {
                 let end = End { reason: Some(message), connected: None };
-                self.settle_as(lead, None, &end, &Outcome::Failed, None).await.map(|_| ())
+                self.settle_as(lead, None, &end, &Outcome::Failed).await.map(|_| ())
             }
             Dialed::BadCampaign { message } => {
                 let reason = format!("{message}. Mend the cause, then resume the campaign");
@@ -161,11 +160,18 @@ impl App {
     }
 
     /// The call was surely not made: lead first, line second, since a lead without a line is lost.
+    /// A rest goes before both, so that the wake-up for the line comes after it.
     async fn undo(&self, lead: &Lead, lease: &Lease, rest: Option<Rest>) -> Result<(), TableError> {
+        if let Some(rest) = rest {
+            self.table.rest(rest).await?;
+        }
         match self.table.give_back(&lead.claim()).await? {
-            Step::Moved(_) => self.free(lease, None, rest).await.map(|_: Freed| ()),
+            // Once more is harmless: the line is freed by its token.
+            Step::Moved(lead) | Step::Refused(Some(lead)) if lead.state == LeadState::Ready => {
+                self.free(lease, None).await.map(|_: Freed| ())
+            }
             // A webhook or the pass found a call after all.
-            Step::Refused(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -321,7 +327,7 @@ fn lease(lead: ReadyLead, now: Timestamp) -> Lease {
 }
 
 fn untouched() -> Outcome {
-    Outcome::Again { due: Timestamp::UNIX_EPOCH, counts: crate::core::lead::Counts::Nothing }
+    Outcome::Again { due: Timestamp::UNIX_EPOCH, counts: Counts::Nothing }
 }
 
 fn changed_limit(limits: Limits, known: u32) -> Option<u32> {

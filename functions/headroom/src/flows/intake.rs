@@ -2,11 +2,13 @@
 //!
 //! Everything here may happen twice: a campaign or a lead that is known stays as it is.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::SignedDuration;
 
 use crate::core::campaign::{BadLead, CampaignState, Message, MessageError, NewLead, Spec};
-use crate::core::ids::{CampaignCode, CampaignId};
+use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
 use crate::table::TableError;
 use crate::table::campaigns::Opened;
 use crate::table::leads::Stored;
@@ -57,7 +59,9 @@ impl App {
     /// Takes in one message of the campaign queue. The caller wakes the dispatcher.
     pub async fn take_in(&self, body: &[u8]) -> Result<TakenIn, IntakeError> {
         match Message::parse(body)? {
-            Message::Leads { spec, leads, bad } => self.take_in_leads(&spec, leads, bad).await,
+            Message::Leads { spec, leads, bad } => {
+                self.take_in_leads(&spec, &MessageCode::of(body), leads, bad).await
+            }
             Message::Resume(id) => {
                 let code = CampaignCode::of(&id);
                 match self.table.read_campaign(&code).await? {
@@ -76,56 +80,49 @@ impl App {
     async fn take_in_leads(
         &self,
         spec: &Spec,
-        leads: Vec<NewLead>,
+        message: &MessageCode,
+        mut leads: Vec<NewLead>,
         mut bad: Vec<BadLead>,
     ) -> Result<TakenIn, IntakeError> {
         let code = CampaignCode::of(&spec.id);
         let now = self.clock.now();
-        let before = match self.table.put_campaign(spec, now).await? {
-            Opened::New => None,
-            Opened::Known(campaign) => Some(campaign),
+        match self.table.put_campaign(spec, now).await? {
+            Opened::New => {}
+            Opened::Known(before) if before.spec == *spec => {}
+            Opened::Known(_) => {
+                tracing::warn!(campaign.id = %spec.id, "the campaign is known with other settings; those stay");
+            }
             Opened::Collision => return Err(IntakeError::CodeTaken(spec.id.clone())),
-        };
-        if before.as_ref().is_some_and(|before| before.spec != *spec) {
-            tracing::warn!(campaign.id = %spec.id, "the campaign is known with other settings; those stay");
         }
+        // One message may name a lead twice.
+        let mut ids = HashSet::new();
+        let named = leads.len();
+        leads.retain(|lead| ids.insert(lead.id.clone()));
+        let named_twice = (named - leads.len()) as u32;
 
         // In the order of the list, a microsecond apart.
         let due = |place: usize| now + SignedDuration::from_micros(place as i64);
         let puts: Vec<_> = leads
             .iter()
             .enumerate()
-            .map(|(place, lead)| self.table.put_lead(&code, lead, due(place)))
+            .map(|(place, lead)| self.table.put_lead(&code, message, lead, due(place)))
             .collect();
         let stored: Vec<Stored> = futures::stream::iter(puts).buffered(WRITES_AT_ONCE).try_collect().await?;
         let count = |what| stored.iter().filter(|stored| **stored == what).count() as u32;
-        let (new, known) = (count(Stored::New), count(Stored::Known));
+        let (new, again, known) = (count(Stored::New), count(Stored::Again), count(Stored::Known));
         for (lead, _) in leads.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::Collision) {
             let reason = "its id has the same short reference as another lead's; choose another id";
             bad.push(BadLead { index: lead.index, reason: reason.into() });
         }
-        if new > 0 {
-            self.table.count_new_leads(&code, new).await?;
-        }
-        let (finished, settled) = before
-            .as_ref()
-            .map_or((false, (0, 0)), |before| (before.state == CampaignState::Finished, before.settled));
-        let mut all_over = finished && new == 0;
-        // Known leads may be those of an earlier try that died before it had counted them.
-        if known > 0
-            && let Some(before) = before
-        {
-            let counted = self.table.count_leads(&code).await?;
-            if counted.total != before.leads + new {
-                self.table.correct_lead_count(&code, counted.total).await?;
+        let known = known + again + named_twice;
+        // Those of an earlier try that died before it had counted them are counted now; a message
+        // that is counted is not counted again.
+        if new + again > 0 {
+            let campaign = self.table.count_message(&code, message, new + again).await?;
+            let (done, failed) = campaign.settled;
+            if campaign.state == CampaignState::Finished && campaign.leads > done + failed {
+                self.table.reopen_campaign(&code).await?;
             }
-            all_over &= counted.all_over();
-            if finished && !all_over {
-                self.table.count_new_leads(&code, 0).await?;
-            }
-        }
-        if !all_over {
-            self.table.open_campaign(&code, settled).await?;
         }
         for lead in &bad {
             tracing::warn!(campaign.id = %spec.id, lead.index = lead.index, reason = lead.reason, "lead refused");

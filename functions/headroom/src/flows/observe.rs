@@ -56,12 +56,19 @@ impl App {
             },
             Happened::Ended(end) => match self.ours(&pool, event).await? {
                 Some(lead) => self.observe_end(&lead, &event.call, end).await,
+                None if self.is_over(&pool, &event.call).await? => Ok(Effect::None),
                 None => {
                     self.end_observed(&pool, &event.call, end).await?;
                     Ok(Effect::Ended)
                 }
             },
         }
+    }
+
+    /// Whether a call holds no line of its own and its end is on record: nothing is left to do.
+    async fn is_over(&self, pool: &Pool, call: &CallId) -> Result<bool, TableError> {
+        let held = pool.lines.contains_key(&LineKey::Observed(call.clone()));
+        Ok(!held && self.table.read_ended(call).await?.is_some())
     }
 
     fn is_other_org(&self, pool: &Pool, event: &CallEvent) -> bool {
@@ -71,23 +78,29 @@ impl App {
         }
     }
 
-    /// The lead that a call was dialed for, if it was: by a claim that holds a line, else by the
-    /// call's id among the leads that hold lines (a message may have been stripped of its claim).
+    /// The lead that a call was dialed for, if it was: the one that has this call (its message may
+    /// have been stripped of its claim), else the one it claims, if that waits for a call.
     async fn ours(&self, pool: &Pool, event: &CallEvent) -> Result<Option<Lead>, TableError> {
         if pool.lines.contains_key(&LineKey::Observed(event.call.clone())) {
             return Ok(None);
         }
+        let mut waiting = None;
         for claim in event.claims.iter().filter(|claim| holds(pool, claim)) {
             let lead = self.table.read_lead(&claim.campaign, &claim.lead).await?;
-            if let Some(lead) = lead.filter(|lead| lead.claims == claim.claim && may_be(lead, &event.call)) {
-                return Ok(Some(lead));
+            match lead.filter(|lead| lead.claims == claim.claim) {
+                Some(lead) if is_bound_to(&lead, &event.call) => return Ok(Some(lead)),
+                // While its dial is being made, a sign of life moves nothing.
+                Some(lead) if is_dialing(&lead) && event.happened == Happened::Live => return Ok(Some(lead)),
+                Some(lead) if lead.lease().is_some() && !is_bound(&lead) => waiting = waiting.or(Some(lead)),
+                _ => {}
             }
         }
-        if matches!(event.kind, Some(Kind::Inbound | Kind::Web)) {
+        if matches!(event.kind, Some(Kind::Inbound | Kind::Web)) || self.is_over(pool, &event.call).await? {
             return Ok(None);
         }
+        // The stored call decides before any claim does.
         let leads = self.table.read_leads(&held_claims(pool)).await?;
-        Ok(leads.into_iter().find(|lead| is_bound_to(lead, &event.call)))
+        Ok(leads.into_iter().find(|lead| is_bound_to(lead, &event.call)).or(waiting))
     }
 
     async fn observe_dialed(&self, lead: &Lead, call: &CallId) -> Result<Effect, TableError> {
@@ -116,20 +129,27 @@ impl App {
         {
             return Ok(Effect::None);
         }
-        match self.table.take_observed(call, kind, self.clock.now()).await? {
+        let (pool, effect) = match self.table.take_observed(call, kind, self.clock.now()).await? {
             Observed::Taken(pool) => {
                 tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
-                // The end may have come in between: it is on record then, and found nothing to free.
-                if let Some(end) = self.table.read_ended(call).await? {
-                    self.end_observed(&pool, call, &end).await?;
-                }
-                Ok(Effect::Taken)
+                (pool, Effect::Taken)
             }
-            Observed::AlreadyHeld(_) | Observed::Full(_) => Ok(Effect::None),
+            // By another message just now, or by this one with its answer lost.
+            Observed::AlreadyHeld(pool) | Observed::Full(pool) => (pool, Effect::None),
+        };
+        // The end may have come in between: it is on record then, and found nothing to free.
+        if let Some(end) = self.table.read_ended(call).await? {
+            self.end_observed(&pool, call, &end).await?;
         }
+        Ok(effect)
     }
 
-    async fn observe_end(&self, lead: &Lead, call: &CallId, end: &End) -> Result<Effect, TableError> {
+    pub(super) async fn observe_end(
+        &self,
+        lead: &Lead,
+        call: &CallId,
+        end: &End,
+    ) -> Result<Effect, TableError> {
         let end = if end.is_conclusive() {
             end.clone()
         } else {
@@ -234,7 +254,10 @@ fn is_bound_to(lead: &Lead, call: &CallId) -> bool {
     matches!(&lead.state, LeadState::Live { call: bound, .. } if bound == call)
 }
 
-/// Whether a call that claims this lead can be its call: it is, or the lead waits for one.
-fn may_be(lead: &Lead, call: &CallId) -> bool {
-    matches!(lead.state, LeadState::Dialing { .. } | LeadState::Unknown { .. }) || is_bound_to(lead, call)
+fn is_bound(lead: &Lead) -> bool {
+    matches!(lead.state, LeadState::Live { .. })
+}
+
+fn is_dialing(lead: &Lead) -> bool {
+    matches!(lead.state, LeadState::Dialing { .. })
 }

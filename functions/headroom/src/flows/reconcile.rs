@@ -13,11 +13,11 @@ use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
-use crate::table::ledger::LeadEnd;
 use crate::vapi::calls::{Call, Listing};
 
 use super::App;
 use super::observe::{Effect, held_claims};
+use super::settle::lead_end;
 
 /// What a pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct Pass {
 const SINGLE_READS: usize = 20;
 /// How far back the list goes even if no line is held: calls whose every message was lost.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
+/// How far back it goes at most. Calls from before are asked for one by one, a few in each pass: a
+/// single long call must not make every pass read the calls of hours.
+const LONGEST_LOOK_BACK: SignedDuration = SignedDuration::from_hours(1);
 /// Wake-ups ahead for leads that fall due before the next pass.
 const DUE_WAKES: i32 = 20;
 /// The longest call that Vapi allows: the bound on calls that Headroom did not start.
@@ -95,7 +98,9 @@ impl App {
         let leads: Leads =
             leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
         let oldest = pool.lines.values().map(Token::since).min().unwrap_or(now);
-        let since = oldest.min(now - self.timers.scaled(LOOK_BACK)) - self.timers.clock_skew();
+        let since =
+            oldest.min(now - self.timers.scaled(LOOK_BACK)).max(now - self.timers.scaled(LONGEST_LOOK_BACK))
+                - self.timers.clock_skew();
         // After the leads: a call that is not in this list was not there when they were read.
         let listing = match self.vapi.list_calls(since).await {
             Ok(listing) => listing,
@@ -104,7 +109,7 @@ impl App {
                     error = chain(&error),
                     "Vapi did not list its calls; only ceilings are looked at"
                 );
-                Listing::default()
+                Listing::unanswered()
             }
         };
         pass.listed = listing.calls.len() as u32;
@@ -126,7 +131,7 @@ impl App {
             let lease = Lease { key: key.clone(), token: token.clone() };
             match key {
                 LineKey::Observed(call) => match by_call.get(call) {
-                    Some(call) => self.see_observed(pool, call, &leads, &lease, pass).await?,
+                    Some(call) => self.see_observed(pool, call, &leads, &lease, now, pass).await?,
                     None => unlisted.push((lease, call.clone(), None)),
                 },
                 LineKey::Claim(claim) => {
@@ -146,13 +151,17 @@ impl App {
             }
         }
         unlisted.sort_by_key(|(lease, ..)| lease.token.since());
-        for (i, (lease, call, lead)) in unlisted.iter().enumerate() {
-            let found = if i < SINGLE_READS { self.vapi.get_call(call).await.ok().flatten() } else { None };
-            match (found, lead) {
+        // If the list was not answered, these would not be either, and each would wait for its time-out.
+        let asked = if listing.answered { unlisted.len().min(SINGLE_READS) } else { 0 };
+        let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call, _)| self.vapi.get_call(call)).collect();
+        let mut found = futures::future::join_all(reads).await.into_iter();
+        for (lease, call, lead) in &unlisted {
+            match (found.next().and_then(|answer| answer.ok().flatten()), lead) {
                 (Some(found), Some(lead)) => self.see_dialed(lead, &found, now, pass).await?,
-                (Some(found), None) => self.see_observed(pool, &found, &leads, lease, pass).await?,
+                (Some(found), None) => self.see_observed(pool, &found, &leads, lease, now, pass).await?,
                 // Not found is as often "not yet" as "over": no proof of anything.
-                (None, lead) => self.look_at_ceiling(pool, lease, call, *lead, now, pass).await?,
+                (None, Some(lead)) => self.look_at_ceiling_of(lead, lease, Some(call), now, pass).await?,
+                (None, None) => self.look_at_ceiling(pool, call, lease, now, pass).await?,
             }
         }
         self.find_missed(pool, &listing, &leads, pass).await
@@ -173,24 +182,19 @@ impl App {
             let deadline = lease.token.since() + self.timers.dial_deadline();
             if now > deadline + self.timers.settling() {
                 tracing::warn!(line.key = %claim, "line freed: its claim was never made");
-                self.free(lease, None, None).await?;
+                self.free(lease, None).await?;
             }
             return Ok(None);
         }
         let Some(lead) = lead else { return Ok(None) };
-        let end = match &lead.state {
-            _ if claim.claim < claims => None,
-            LeadState::Dialing { .. } | LeadState::Unknown { .. } | LeadState::Live { .. } => {
-                return Ok(Some(lead));
-            }
-            LeadState::Ready => None,
-            LeadState::Done { .. } => Some(LeadEnd::Done),
-            LeadState::Failed { .. } => Some(LeadEnd::Failed),
-        };
+        if claim.claim == claims && lead.lease().is_some() {
+            return Ok(Some(lead));
+        }
+        let end = if claim.claim == claims { lead_end(lead) } else { None };
         // Events free their line right after the outcome; leave them the time to.
         if now > lease.token.since() + self.timers.settling() {
             tracing::warn!(line.key = %claim, "line freed: its call was settled before");
-            self.free(lease, end, None).await?;
+            self.free(lease, end).await?;
         }
         Ok(None)
     }
@@ -239,7 +243,7 @@ impl App {
             if let Step::Moved(_) = self.table.give_back(&lead.claim()).await? {
                 pass.given_back += 1;
                 tracing::info!(line.key = %lead.claim(), "dial made no call: lead given back");
-                self.free(lease, None, None).await?;
+                self.free(lease, None).await?;
             }
             return Ok(());
         }
@@ -253,6 +257,7 @@ impl App {
         call: &Call,
         leads: &Leads,
         lease: &Lease,
+        now: Timestamp,
         pass: &mut Pass,
     ) -> Result<(), TableError> {
         let dialed = leads
@@ -261,10 +266,12 @@ impl App {
         if dialed {
             // A message without its claim came before the dial's answer: one call, two lines.
             tracing::warn!(call.id = %call.id, "line freed: the call is held by its claim");
-            self.free(lease, None, None).await?;
+            self.free(lease, None).await?;
         } else if call.has_ended() {
             pass.ended += 1;
             self.end_observed(pool, &call.id, &call.end).await?;
+        } else {
+            self.look_at_ceiling(pool, &call.id, lease, now, pass).await?;
         }
         Ok(())
     }
@@ -272,21 +279,17 @@ impl App {
     async fn look_at_ceiling(
         &self,
         pool: &Pool,
-        lease: &Lease,
         call: &CallId,
-        lead: Option<&Lead>,
+        lease: &Lease,
         now: Timestamp,
         pass: &mut Pass,
     ) -> Result<(), TableError> {
-        match lead {
-            Some(lead) => self.look_at_ceiling_of(lead, lease, Some(call), now, pass).await,
-            None if now > lease.token.since() + self.timers.line_ceiling(LONGEST_CALL) => {
-                pass.ceiling += 1;
-                tracing::warn!(call.id = %call, "line freed by the ceiling alone");
-                self.end_observed(pool, call, &lost_from_sight()).await
-            }
-            None => Ok(()),
+        if now > lease.token.since() + self.timers.line_ceiling(LONGEST_CALL) {
+            pass.ceiling += 1;
+            tracing::warn!(call.id = %call, "line freed by the ceiling alone");
+            self.end_observed(pool, call, &lost_from_sight()).await?;
         }
+        Ok(())
     }
 
     async fn look_at_ceiling_of(
@@ -301,7 +304,7 @@ impl App {
         if now > lease.token.since() + self.timers.line_ceiling(campaign.spec.max_duration()) {
             pass.ceiling += 1;
             tracing::warn!(line.key = %lead.claim(), "line freed by the ceiling alone; the lead is not called again");
-            self.settle_as(lead, call, &lost_from_sight(), &Outcome::Failed, None).await?;
+            self.settle_as(lead, call, &lost_from_sight(), &Outcome::Failed).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! this order.
 
 use crate::core::ids::{CallId, Lease, LineKey};
-use crate::core::lead::{Consequence, Counts, End, Lead, Outcome, after_call};
+use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
 use crate::core::pool::Pool;
 use crate::table::TableError;
 use crate::table::leads::Step;
@@ -39,11 +39,11 @@ impl App {
                 tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
             }
         }
-        let rest = match consequence {
-            Consequence::Rest => Some(self.rest_after(&self.table.read_pool().await?)),
-            _ => None,
-        };
-        self.settle_as(lead, call, end, &outcome, rest).await
+        if consequence == Consequence::Rest {
+            let pool = self.table.read_pool().await?;
+            self.table.rest(self.rest_after(&pool)).await?;
+        }
+        self.settle_as(lead, call, end, &outcome).await
     }
 
     /// Settles a lead's claim with an outcome that is already decided.
@@ -53,22 +53,20 @@ impl App {
         call: Option<&CallId>,
         end: &End,
         outcome: &Outcome,
-        rest: Option<Rest>,
     ) -> Result<Settled, TableError> {
         let Some(lease) = lead.lease() else { return Ok(Settled::NotHere) };
         let claim = lead.claim();
-        if let Step::Refused(_) = self.table.settle(&claim, call, outcome, end.reason_text()).await? {
-            return Ok(Settled::NotHere);
-        }
+        let lead_end = match self.table.settle(&claim, call, outcome, end.reason_text()).await? {
+            Step::Moved(lead) => lead_end(&lead),
+            // Our own write whose answer was lost, or another's: what follows is safe to do twice.
+            Step::Refused(Some(now)) if now.claims > claim.claim => None,
+            Step::Refused(Some(now)) if now.lease().is_none() => lead_end(&now),
+            Step::Refused(_) => return Ok(Settled::NotHere),
+        };
         let now = self.clock.now();
         if let Some(call) = call {
             self.table.record_ended(call, end, now).await?;
         }
-        let lead_end = match outcome {
-            Outcome::Done => Some(LeadEnd::Done),
-            Outcome::Failed => Some(LeadEnd::Failed),
-            Outcome::Again { .. } => None,
-        };
         tracing::info!(
             line.key = %claim,
             call.id = call.map(CallId::as_str),
@@ -77,7 +75,7 @@ impl App {
             held_ms = now.duration_since(lease.token.since()).as_millis() as i64,
             "call settled"
         );
-        self.free(&lease, lead_end, rest).await?;
+        self.free(&lease, lead_end).await?;
         // The next pass comes soon enough for a later retry.
         if let Outcome::Again { due, counts: Counts::Attempt | Counts::Spared } = outcome
             && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
@@ -89,13 +87,8 @@ impl App {
     }
 
     /// Frees a line and wakes the dispatcher if a campaign may be waiting for it.
-    pub(super) async fn free(
-        &self,
-        lease: &Lease,
-        end: Option<LeadEnd>,
-        rest: Option<Rest>,
-    ) -> Result<Freed, TableError> {
-        let freed = self.table.free(lease, end, rest).await?;
+    pub(super) async fn free(&self, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
+        let freed = self.table.free(lease, end).await?;
         if let Freed::Freed(pool) = &freed
             && !pool.campaigns.is_empty()
         {
@@ -114,12 +107,9 @@ impl App {
     /// The record first: whoever takes a line for this call later reads it, and gives the line back.
     pub(super) async fn end_observed(&self, pool: &Pool, call: &CallId, end: &End) -> Result<(), TableError> {
         let lease = pool.lease(&LineKey::Observed(call.clone()));
-        if lease.is_none() && self.table.read_ended(call).await?.is_some() {
-            return Ok(());
-        }
         self.table.record_ended(call, end, self.clock.now()).await?;
         if let Some(lease) = lease {
-            self.free(&lease, None, None).await?;
+            self.free(&lease, None).await?;
             tracing::info!(
                 call.id = %call,
                 kind = lease.token.kind().name(),
@@ -128,6 +118,17 @@ impl App {
             );
         }
         Ok(())
+    }
+}
+
+/// How a lead ended, for the counters on the ledger: not at all if it is to be called again.
+pub(super) fn lead_end(lead: &Lead) -> Option<LeadEnd> {
+    match lead.state {
+        LeadState::Done { .. } => Some(LeadEnd::Done),
+        LeadState::Failed { .. } => Some(LeadEnd::Failed),
+        LeadState::Ready | LeadState::Dialing { .. } | LeadState::Unknown { .. } | LeadState::Live { .. } => {
+            None
+        }
     }
 }
 

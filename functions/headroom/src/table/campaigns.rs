@@ -1,13 +1,13 @@
 //! Campaigns: what each asks for, its state, and how many leads it has.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
-use crate::core::ids::{CampaignCode, CampaignId};
+use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
 
 /// What the storing of a campaign came to.
 #[derive(Debug)]
@@ -104,39 +104,43 @@ impl Table {
         Ok(campaigns)
     }
 
-    /// Adds `new` leads to a campaign's count, and sets a finished one running again.
-    pub async fn count_new_leads(&self, code: &CampaignCode, new: u32) -> Result<(), TableError> {
-        let running = self
-            .campaign(code)
-            .update_expression("SET leads = leads + :new, st = :running")
-            .condition_expression("st <> :paused")
-            .expression_attribute_values(":new", n(new))
-            .expression_attribute_values(":running", s("running"))
-            .expression_attribute_values(":paused", s("paused"))
-            .send()
-            .await;
-        if let Written::Refused(_) = running.outcome("count new leads", |_| None)? {
-            let paused = self
-                .campaign(code)
-                .update_expression("SET leads = leads + :new")
-                .expression_attribute_values(":new", n(new))
-                .send()
-                .await;
-            paused.outcome("count new leads", |_| None)?;
-        }
-        Ok(())
-    }
-
-    /// Corrects a campaign's count of leads to what was counted.
-    pub async fn correct_lead_count(&self, code: &CampaignCode, leads: u32) -> Result<(), TableError> {
+    /// Counts the leads that a message brought, once for each message however often it comes.
+    /// Returns the campaign as it is then.
+    ///
+    /// Condition: this message is not counted yet.
+    pub async fn count_message(
+        &self,
+        code: &CampaignCode,
+        message: &MessageCode,
+        leads: u32,
+    ) -> Result<Campaign, TableError> {
         let sent = self
             .campaign(code)
-            .update_expression("SET leads = :leads")
-            .condition_expression("attribute_exists(pk)")
+            .update_expression("SET leads = leads + :leads ADD msgs :message")
+            .condition_expression("attribute_exists(pk) AND NOT contains(msgs, :code)")
             .expression_attribute_values(":leads", n(leads))
+            .expression_attribute_values(":message", AttributeValue::Ss(vec![message.as_str().to_owned()]))
+            .expression_attribute_values(":code", s(message.as_str()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        sent.outcome("correct a lead count", |_| None).map(|_| ())
+        let (Written::Applied(item) | Written::Refused(item)) =
+            sent.outcome("count a message's leads", |output| output.attributes)?;
+        campaign_of(&item.unwrap_or_default())
+    }
+
+    /// finished → running: leads have come since. Returns whether it was finished.
+    pub async fn reopen_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("SET st = :running")
+            .condition_expression("st = :finished")
+            .expression_attribute_values(":finished", s("finished"))
+            .expression_attribute_values(":running", s("running"))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("reopen a campaign", |_| None)?, Written::Applied(_)))
     }
 
     /// running → paused. Live calls go on (P6). Returns whether it was running.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
-use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Token};
+use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::window::zone;
 
@@ -26,6 +26,8 @@ pub enum Stored {
     New,
     /// It was there already, in whatever state; nothing changed.
     Known,
+    /// It was there already, and this very message had brought it.
+    Again,
     /// Another lead's id has the same short reference: this one cannot be stored.
     Collision,
 }
@@ -53,12 +55,13 @@ fn due_us(instant: Timestamp) -> AttributeValue {
 }
 
 impl Table {
-    /// Stores a lead as ready from `due` on.
+    /// Stores a lead that a message brought, as ready from `due` on.
     ///
     /// Condition: there is none of that reference yet.
     pub async fn put_lead(
         &self,
         campaign: &CampaignCode,
+        message: &MessageCode,
         lead: &NewLead,
         due: Timestamp,
     ) -> Result<Stored, TableError> {
@@ -70,6 +73,7 @@ impl Table {
             .item("sk", sk(&LeadRef::of(&lead.id)))
             .item("id", s(lead.id.as_str()))
             .item("num", s(lead.number.reveal()))
+            .item("msg", s(message.as_str()))
             .item("st", s(LeadState::Ready.name()))
             .item("q", s(campaign.as_str()))
             .item("due", due_us(due))
@@ -91,8 +95,14 @@ impl Table {
             Written::Applied(_) => Ok(Stored::New),
             Written::Refused(item) => {
                 let item = item.unwrap_or_default();
-                let same = Reader::new(&item, "lead").text("id")? == lead.id.as_str();
-                Ok(if same { Stored::Known } else { Stored::Collision })
+                let known = Reader::new(&item, "lead");
+                Ok(if known.text("id")? != lead.id.as_str() {
+                    Stored::Collision
+                } else if known.text("msg")? == message.as_str() {
+                    Stored::Again
+                } else {
+                    Stored::Known
+                })
             }
         }
     }

@@ -233,16 +233,11 @@ impl Table {
         }
     }
 
-    /// Frees a line, and in the same write counts the lead that ended with it and sets a rest.
+    /// Frees a line, and in the same write counts the lead that ended with it.
     ///
     /// Condition: the line is held by this very token. So a second freeing changes nothing (P8),
     /// and no counter can go below zero (P7).
-    pub async fn free(
-        &self,
-        lease: &Lease,
-        end: Option<LeadEnd>,
-        rest: Option<Rest>,
-    ) -> Result<Freed, TableError> {
+    pub async fn free(&self, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
         let kind = lease.token.kind();
         let mut set = format!("SET ntot = ntot - :one{}", counters(kind, '-'));
         let mut update = self
@@ -260,12 +255,6 @@ impl Table {
             }
             update = update.expression_attribute_names("#c", campaign.as_str());
         }
-        if let Some(rest) = rest {
-            set.push_str(", rest_until = :until, rests = :rests");
-            update = update
-                .expression_attribute_values(":until", ms(rest.until))
-                .expression_attribute_values(":rests", n(rest.count));
-        }
         set.push_str(" REMOVE lns.#k");
         let sent = update.update_expression(set).send().await;
         match sent.outcome("free a line", |output| output.attributes)? {
@@ -275,10 +264,13 @@ impl Table {
     }
 
     /// Lets outbound rest.
+    ///
+    /// Condition: it does not rest for longer already.
     pub async fn rest(&self, rest: Rest) -> Result<(), TableError> {
         let sent = self
             .ledger()
             .update_expression("SET rest_until = :until, rests = :rests")
+            .condition_expression("rest_until < :until")
             .expression_attribute_values(":until", ms(rest.until))
             .expression_attribute_values(":rests", n(rest.count))
             .send()

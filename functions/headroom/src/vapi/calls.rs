@@ -79,6 +79,15 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()))
 }
 
+/// Reads a JSON object. Anything else is refused: serde would take a list for a struct, by position.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, serde_json::Error> {
+    if json.trim_start().starts_with('{') {
+        serde_json::from_str(json)
+    } else {
+        Err(serde::de::Error::custom("not a JSON object"))
+    }
+}
+
 impl RawCall<'_> {
     /// The kind that Vapi's call type names.
     pub(super) fn kind(&self) -> Option<Kind> {
@@ -104,11 +113,10 @@ impl RawCall<'_> {
             #[serde(borrow)]
             metadata: Option<&'a RawValue>,
         }
-        let reservation =
-            |raw: Option<&RawValue>| serde_json::from_str::<Metadata>(raw?.get()).ok()?.reservation_id;
+        let reservation = |raw: Option<&RawValue>| object::<Metadata>(raw?.get()).ok()?.reservation_id;
         let in_overrides = self
             .assistant_overrides
-            .and_then(|raw| serde_json::from_str::<Overrides<'_>>(raw.get()).ok())
+            .and_then(|raw| object::<Overrides<'_>>(raw.get()).ok())
             .and_then(|overrides| reservation(overrides.metadata));
         let mut claims: Vec<ClaimKey> = [in_overrides, reservation(self.metadata), self.name.clone()]
             .into_iter()
@@ -133,15 +141,22 @@ impl RawCall<'_> {
 }
 
 /// What the list of recent calls showed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Listing {
     /// The calls, in no order. One that could not be read is left out.
     pub calls: Vec<Call>,
     /// Whether every call created since the asked instant is among them.
     pub complete: bool,
+    /// Whether Vapi answered at all.
+    pub answered: bool,
 }
 
 impl Listing {
+    /// What a list that was not answered shows: nothing, and no absence either.
+    pub fn unanswered() -> Self {
+        Self { calls: Vec::new(), complete: false, answered: false }
+    }
+
     /// When the newest of the listed calls was created.
     pub fn newest(&self) -> Option<Timestamp> {
         self.calls.iter().filter_map(|call| call.created).max()
@@ -160,8 +175,8 @@ impl Vapi {
         const REQUEST: &str = "GET /call/{id}";
         match self.read::<Box<RawValue>>(REQUEST, self.http.get(self.url(&format!("/call/{id}")))).await {
             Ok(raw) => {
-                let call: RawCall<'_> = serde_json::from_str(raw.get())
-                    .map_err(|source| VapiError::Unreadable { request: REQUEST, source })?;
+                let call: RawCall<'_> =
+                    object(raw.get()).map_err(|source| VapiError::Unreadable { request: REQUEST, source })?;
                 Ok(call.read())
             }
             Err(VapiError::Status { status: 404, .. }) => Ok(None),
@@ -175,7 +190,7 @@ impl Vapi {
     /// that the page before reached to.
     pub async fn list_calls(&self, since: Timestamp) -> Result<Listing, VapiError> {
         const REQUEST: &str = "GET /call";
-        let mut listing = Listing::default();
+        let mut listing = Listing { calls: Vec::new(), complete: false, answered: true };
         let (mut from, mut until) = (since, None::<Timestamp>);
         for _ in 0..PAGES {
             let mut request = self
@@ -186,10 +201,8 @@ impl Vapi {
                 request = request.query(&[("createdAtLe", until.to_string())]);
             }
             let raw: Vec<Box<RawValue>> = self.read(REQUEST, request).await?;
-            let page: Vec<Call> = raw
-                .iter()
-                .filter_map(|raw| serde_json::from_str::<RawCall<'_>>(raw.get()).ok()?.read())
-                .collect();
+            let page: Vec<Call> =
+                raw.iter().filter_map(|raw| object::<RawCall<'_>>(raw.get()).ok()?.read()).collect();
             let times = || page.iter().filter_map(|call| call.created);
             let (first, last) = (times().next(), times().next_back());
             let (oldest, newest) = (times().min(), times().max());

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::calls::text;
+use super::calls::{object, text};
 use super::{Vapi, error_message};
 use crate::core::campaign::Spec;
 use crate::core::ids::{CallId, ClaimKey, OrgId};
@@ -163,7 +163,7 @@ impl Answer<'_> {
             concurrency_blocked: Option<serde_json::Value>,
             concurrency_limit: Option<serde_json::Value>,
         }
-        let raw = self.subscription_limits.and_then(|raw| serde_json::from_str::<Raw>(raw.get()).ok());
+        let raw = self.subscription_limits.and_then(|raw| object::<Raw>(raw.get()).ok());
         raw.map_or_else(Limits::default, |raw| Limits {
             blocked: raw.concurrency_blocked == Some(serde_json::Value::Bool(true)),
             limit: raw
@@ -176,7 +176,7 @@ impl Answer<'_> {
 
 /// What an answer with this status and body means. `retry_after`: that header, in seconds.
 fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp) -> Dialed {
-    let answer: Option<Answer<'_>> = serde_json::from_slice(body).ok();
+    let answer: Option<Answer<'_>> = std::str::from_utf8(body).ok().and_then(|json| object(json).ok());
     let limits = answer.as_ref().map(Answer::limits).unwrap_or_default();
     let call = answer.as_ref().and_then(|answer| answer.id.as_deref()?.parse::<CallId>().ok());
     let message = error_message(body);

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::calls::{RawCall, is_live_status, text};
+use super::calls::{RawCall, is_live_status, object, text};
 use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
 use crate::core::lead::End;
 
@@ -54,6 +54,9 @@ pub enum Happened {
 /// Why a body is not a server message. Never carries a piece of the body.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
+    /// Not text at all.
+    #[error("not UTF-8")]
+    Utf8,
     /// Not JSON, or not `{"message": {"type": …}}`.
     #[error("not a server message (line {line}, column {column})")]
     Shape {
@@ -76,7 +79,7 @@ impl From<serde_json::Error> for MessageError {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    message: Raw<'a>,
+    message: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +102,9 @@ struct Raw<'a> {
 impl ServerMessage {
     /// Reads a webhook's body.
     pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
-        let Envelope { message } = serde_json::from_slice(body)?;
+        let text = std::str::from_utf8(body).map_err(|_| MessageError::Utf8)?;
+        let envelope: Envelope<'_> = object(text)?;
+        let message: Raw<'_> = object(envelope.message.get())?;
         let connected = message.started_at.is_some();
         let happened = match message.kind.as_str() {
             "status-update" => match message.status.as_deref() {
@@ -122,7 +127,7 @@ impl ServerMessage {
         let Some(call) = message.call.filter(|raw| raw.get() != "null") else {
             return Ok(Self::Ignored(message.kind));
         };
-        let raw: RawCall<'_> = serde_json::from_str(call.get()).map_err(|_| MessageError::CallId)?;
+        let raw: RawCall<'_> = object(call.get()).map_err(|_| MessageError::CallId)?;
         let event = CallEvent {
             call: raw.id.parse().map_err(|_| MessageError::CallId)?,
             org: raw.org_id.as_deref().and_then(|org| org.parse().ok()),
@@ -144,5 +149,5 @@ fn phone_number_id(raw: Option<&RawValue>) -> Option<String> {
         #[serde(default, deserialize_with = "text")]
         id: Option<String>,
     }
-    serde_json::from_str::<PhoneNumber>(raw?.get()).ok()?.id
+    object::<PhoneNumber>(raw?.get()).ok()?.id
 }

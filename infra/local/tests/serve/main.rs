@@ -1,0 +1,6 @@
+//! `headroom serve` as a user runs it: a process of its own under a simulated Vapi, spoken to over
+//! HTTP only.
+
+mod contract;
+mod crash;
+mod server;
