@@ -168,7 +168,7 @@ impl Access {
     /// Reads `HEADROOM_TABLE`, `HEADROOM_VAPI_URL` (default Vapi's) and `HEADROOM_VAPI_KEY`.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            table: table_name(env)?.to_owned(),
+            table: env.required(TABLE)?.to_owned(),
             vapi_url: env.optional(VAPI_URL).unwrap_or(VAPI).to_owned(),
             vapi_key: Secret::new(env.required(VAPI_KEY)?.trim()),
         })
