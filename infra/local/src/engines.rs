@@ -10,7 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::Credentials;
 use rustack_sqs_core::config::SqsConfig;
 use rustack_sqs_core::provider::RustackSqs;
-use rustack_sqs_model::input::CreateQueueInput;
+use rustack_sqs_model::input::{CreateQueueInput, SendMessageInput};
 use tokio::net::TcpListener;
 
 /// The queue of campaign messages.
@@ -79,6 +79,18 @@ impl Engines {
         let campaigns_url = create(CAMPAIGNS, with_dead_letters(CAMPAIGNS)).await?;
         let wake_url = create(WAKE, with_dead_letters(WAKE)).await?;
         Ok(Self { dynamo_url, sqs, campaigns_url, wake_url })
+    }
+
+    /// Puts a campaign message on its queue.
+    pub async fn send_campaign(&self, body: String) -> anyhow::Result<()> {
+        let input = SendMessageInput {
+            queue_url: self.campaigns_url.clone(),
+            message_body: body,
+            ..SendMessageInput::default()
+        };
+        let sent = self.sqs.send_message(input).await;
+        sent.map(|_| ())
+            .map_err(|error| anyhow::anyhow!("the embedded SQS did not take a message: {error:?}"))
     }
 }
 

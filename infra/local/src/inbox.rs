@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::engines::Engines;
+
+/// Largest campaign message on the queue, with room to spare under SQS's 256 KiB.
+const CHUNK: usize = 200 * 1024;
+
 /// A folder of accepted messages; nothing at all for a runner that keeps no state.
 #[derive(Debug, Clone)]
 pub struct Inbox {
@@ -22,6 +27,15 @@ impl Inbox {
                 .with_context(|| format!("the inbox {} cannot be made", folder.display()))?;
         }
         Ok(Self { folder })
+    }
+
+    /// Accepts a campaign message: keeps it, then puts it on the queue, in parts that SQS takes.
+    pub async fn accept(&self, engines: &Engines, body: &str) -> anyhow::Result<()> {
+        for part in parts(body)? {
+            self.keep(&part)?;
+            engines.send_campaign(part).await?;
+        }
+        Ok(())
     }
 
     /// Two messages with the same body are one: taking a message in twice changes nothing.
@@ -66,9 +80,62 @@ impl Inbox {
     }
 }
 
+/// Cuts a campaign message into messages of the same campaign with fewer leads each.
+fn parts(body: &str) -> anyhow::Result<Vec<String>> {
+    if body.len() <= CHUNK {
+        return Ok(vec![body.to_owned()]);
+    }
+    #[derive(serde::Deserialize, serde::Serialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        campaign: &'a serde_json::value::RawValue,
+        #[serde(borrow)]
+        leads: Vec<&'a serde_json::value::RawValue>,
+    }
+    let whole: Parts<'_> = serde_json::from_str(body)?;
+    let mut parts = Vec::new();
+    let mut part = Parts { campaign: whole.campaign, leads: Vec::new() };
+    let mut size = 0;
+    for lead in whole.leads {
+        if size + lead.get().len() > CHUNK && !part.leads.is_empty() {
+            parts.push(serde_json::to_string(&part)?);
+            part.leads.clear();
+            size = 0;
+        }
+        size += lead.get().len() + 1;
+        part.leads.push(lead);
+    }
+    parts.push(serde_json::to_string(&part)?);
+    Ok(parts)
+}
+
 #[cfg(test)]
 mod tests {
+    use headroom::core::campaign::Message;
+
     use super::*;
+
+    #[test]
+    fn a_large_message_is_cut_into_parts_that_hold_every_lead_once() {
+        let lead = |n: usize| format!(r#"{{"id":"lead-{n}","number":"+1555555{n:04}"}}"#);
+        let leads: Vec<_> = (0..10_000).map(lead).collect();
+        let body = format!(
+            r#"{{"campaign":{{"id":"c","assistantId":"a","phoneNumberId":"p"}},"leads":[{}]}}"#,
+            leads.join(",")
+        );
+        let parts = parts(&body).expect("cuts");
+        assert!(parts.len() > 1);
+        let mut ids = std::collections::HashSet::new();
+        for part in &parts {
+            assert!(part.len() < 256 * 1024);
+            let Ok(Message::Leads { leads, bad, .. }) = Message::parse(part.as_bytes()) else {
+                panic!("leads")
+            };
+            assert!(bad.is_empty());
+            ids.extend(leads.into_iter().map(|lead| lead.id));
+        }
+        assert_eq!(ids.len(), 10_000);
+    }
 
     #[test]
     fn what_is_kept_is_there_until_it_is_done() {

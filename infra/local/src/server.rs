@@ -25,7 +25,6 @@ use webhook::Webhook;
 
 use crate::engines::Engines;
 use crate::inbox::Inbox;
-use crate::system::{accept, check};
 
 /// What the edge needs.
 #[derive(Clone)]
@@ -89,11 +88,12 @@ async fn campaigns(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) ->
     let Ok(body) = std::str::from_utf8(&body) else {
         return error(StatusCode::BAD_REQUEST, "the body is not UTF-8");
     };
-    let message = match check(body) {
+    // Whoever posts it wants to know now, not from a dead-letter queue.
+    let message = match Message::parse(body.as_bytes()) {
         Ok(message) => message,
-        Err(reason) => return error(StatusCode::BAD_REQUEST, &reason),
+        Err(refused) => return error(StatusCode::BAD_REQUEST, &refused.to_string()),
     };
-    if let Err(failed) = accept(&edge.engines, &edge.inbox, body).await {
+    if let Err(failed) = edge.inbox.accept(&edge.engines, body).await {
         tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
         return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use headroom::config::Callers;
-use headroom::core::campaign::Message;
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::{App, SystemClock, main_pool};
@@ -15,7 +14,6 @@ use headroom::logging::chain;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
-use rustack_sqs_model::input::SendMessageInput;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use webhook::Webhook;
@@ -60,8 +58,6 @@ pub struct System {
 
 /// The name of the table.
 pub const TABLE: &str = "headroom";
-/// Largest campaign message on the queue, with room to spare under SQS's 256 KiB.
-const CHUNK: usize = 200 * 1024;
 
 impl System {
     /// Starts everything and returns when it answers requests on `listener`.
@@ -135,77 +131,20 @@ impl System {
         }));
         for body in inbox.left()? {
             tracing::info!("a message from before the restart is taken in");
-            system.enqueue(body).await?;
+            engines.send_campaign(body).await?;
         }
         Ok(system)
     }
 
     /// Accepts a campaign message as the queue does: when this returns, it is not lost any more.
     pub async fn accept(&self, body: &str) -> anyhow::Result<()> {
-        accept(&self.engines, &self.inbox, body).await
-    }
-
-    async fn enqueue(&self, body: String) -> anyhow::Result<()> {
-        send(&self.engines, body).await
+        self.inbox.accept(&self.engines, body).await
     }
 
     /// Stops answering and dialing. What is in the table stays.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-/// Keeps a campaign message in the inbox, then puts it on the queue, in parts that SQS takes.
-pub(crate) async fn accept(engines: &Engines, inbox: &Inbox, body: &str) -> anyhow::Result<()> {
-    for part in parts(body)? {
-        inbox.keep(&part)?;
-        send(engines, part).await?;
-    }
-    Ok(())
-}
-
-async fn send(engines: &Engines, body: String) -> anyhow::Result<()> {
-    let input = SendMessageInput {
-        queue_url: engines.campaigns_url.clone(),
-        message_body: body,
-        ..SendMessageInput::default()
-    };
-    let sent = engines.sqs.send_message(input).await;
-    sent.map(|_| ()).map_err(|error| anyhow::anyhow!("the embedded SQS did not take a message: {error:?}"))
-}
-
-/// Cuts a campaign message into messages of the same campaign with fewer leads each.
-fn parts(body: &str) -> anyhow::Result<Vec<String>> {
-    if body.len() <= CHUNK {
-        return Ok(vec![body.to_owned()]);
-    }
-    #[derive(serde::Deserialize, serde::Serialize)]
-    struct Parts<'a> {
-        #[serde(borrow)]
-        campaign: &'a serde_json::value::RawValue,
-        #[serde(borrow)]
-        leads: Vec<&'a serde_json::value::RawValue>,
-    }
-    let whole: Parts<'_> = serde_json::from_str(body)?;
-    let mut parts = Vec::new();
-    let mut part = Parts { campaign: whole.campaign, leads: Vec::new() };
-    let mut size = 0;
-    for lead in whole.leads {
-        if size + lead.get().len() > CHUNK && !part.leads.is_empty() {
-            parts.push(serde_json::to_string(&part)?);
-            part.leads.clear();
-            size = 0;
-        }
-        size += lead.get().len() + 1;
-        part.leads.push(lead);
-    }
-    parts.push(serde_json::to_string(&part)?);
-    Ok(parts)
-}
-
-/// Whether a body is a campaign message, before it is accepted: whoever posts it wants to know now.
-pub(crate) fn check(body: &str) -> Result<Message, String> {
-    Message::parse(body.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// A schedule: now, and then again and again, `interval` after the last start, never two at once.
@@ -215,30 +154,5 @@ async fn every<F: Future<Output = ()>>(interval: Duration, run: impl Fn() -> F) 
     loop {
         ticks.tick().await;
         run().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_message_is_cut_into_parts_that_hold_every_lead_once() {
-        let lead = |n: usize| format!(r#"{{"id":"lead-{n}","number":"+1555555{n:04}"}}"#);
-        let leads: Vec<_> = (0..10_000).map(lead).collect();
-        let body = format!(
-            r#"{{"campaign":{{"id":"c","assistantId":"a","phoneNumberId":"p"}},"leads":[{}]}}"#,
-            leads.join(",")
-        );
-        let parts = parts(&body).expect("cuts");
-        assert!(parts.len() > 1);
-        let mut ids = std::collections::HashSet::new();
-        for part in &parts {
-            assert!(part.len() < 256 * 1024);
-            let Ok(Message::Leads { leads, bad, .. }) = check(part) else { panic!("leads") };
-            assert!(bad.is_empty());
-            ids.extend(leads.into_iter().map(|lead| lead.id));
-        }
-        assert_eq!(ids.len(), 10_000);
     }
 }

@@ -342,7 +342,7 @@ async fn a_long_list_is_taken_in_whole_and_a_second_time_changes_nothing() {
         world.clock.advance(SignedDuration::from_millis(10));
     }
     let campaign = world.table().read_campaign(&code("long")).await.unwrap().unwrap();
-    assert_eq!((campaign.leads as usize, &campaign.state), (LEADS, &CampaignState::Running));
+    assert_eq!((campaign.leads, &campaign.state), (Some(LEADS as u32), &CampaignState::Running));
     let counted = world.table().count_leads(&code("long")).await.unwrap();
     assert_eq!(counted, LeadCount { total: LEADS as u32, done: 0, failed: 0 });
     // The queue has them all, in order, over every message.
@@ -358,7 +358,7 @@ async fn a_long_list_is_taken_in_whole_and_a_second_time_changes_nothing() {
     let more = take_in(&world, &message("long", &leads(LEADS - 5..LEADS + 5))).await;
     assert_eq!((more.new, more.known), (5, 5));
     let campaign = world.table().read_campaign(&code("long")).await.unwrap().unwrap();
-    assert_eq!(campaign.leads as usize, LEADS + 5);
+    assert_eq!(campaign.leads, Some(LEADS as u32 + 5));
 }
 
 #[tokio::test]
@@ -382,7 +382,7 @@ async fn bad_leads_are_named_and_the_good_ones_beside_them_kept() {
     assert!(taken.bad.iter().all(|bad| !bad.reason.contains("55555")), "{:?}", taken.bad);
     assert_eq!(queue(&world, "mixed", 1).await.len(), 2);
     let campaign = world.table().read_campaign(&code("mixed")).await.unwrap().unwrap();
-    assert_eq!(campaign.leads, 2, "what is counted is what is there");
+    assert_eq!(campaign.leads, Some(2), "what is counted is what is there");
     let before = world.dump().await.unwrap();
     take_in(&world, &body).await;
     assert_eq!(world.dump().await.unwrap(), before);
@@ -409,7 +409,7 @@ async fn the_first_settings_of_a_campaign_stay() {
     let other = message("c", &[lead("b")]).replace("\"as\"", "\"another\"");
     assert_eq!(take_in(&world, &other).await.new, 1);
     let campaign = world.table().read_campaign(&code("c")).await.unwrap().unwrap();
-    assert_eq!((campaign.spec.assistant_id.as_deref(), campaign.leads), (Some("as"), 2));
+    assert_eq!((campaign.spec.assistant_id.as_deref(), campaign.leads), (Some("as"), Some(2)));
 }
 
 /// Two ids with one short code: the second campaign is refused, and the first is untouched.
@@ -468,10 +468,33 @@ async fn more_leads_open_a_finished_campaign_again() {
     assert_eq!(world.dump().await.unwrap(), before);
 
     assert_eq!(take_in(&world, &message("c", &[lead("second")])).await.new, 1);
-    assert_eq!((state().await.state, state().await.leads), (CampaignState::Running, 2));
+    assert_eq!((state().await.state, state().await.leads), (CampaignState::Running, Some(2)));
     // Its figures go on from where they were.
     let status = &world.app.status().await.unwrap().campaigns[0];
     assert_eq!((status.leads.ready, status.leads.done, status.finished), (1, 1, false));
+}
+
+/// A dispatcher that meets a campaign before the first of its leads is stored sees no lead that is
+/// not over, and yet it is not over.
+#[tokio::test]
+async fn a_campaign_that_is_being_taken_in_is_not_finished() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let app = std::sync::Arc::new(world.app.clone());
+    let empty = message("c", &[]);
+    let Ok(headroom::core::campaign::Message::Leads { spec, .. }) =
+        headroom::core::campaign::Message::parse(empty.as_bytes())
+    else {
+        panic!("a campaign was sent")
+    };
+    let state = async || world.table().read_campaign(&code("c")).await.unwrap().unwrap().state;
+    let until = world.clock.now() + SignedDuration::from_mins(5);
+    world.table().put_campaign(&spec, world.clock.now()).await.unwrap();
+    app.dispatch(until).await.unwrap();
+    assert_eq!(state().await, CampaignState::Running);
+    // Taken in to the end, it has no leads, and is over.
+    take_in(&world, &empty).await;
+    app.dispatch(until).await.unwrap();
+    assert_eq!(state().await, CampaignState::Finished);
 }
 
 #[tokio::test]
@@ -486,7 +509,7 @@ async fn a_campaign_is_not_finished_over_leads_that_came_meanwhile() {
     take_in(&world, &message("c", &[lead("second")])).await;
     assert!(!table.finish_campaign(&stored, counted).await.unwrap());
     let now = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
-    assert_eq!((now.state, now.leads), (CampaignState::Running, 2));
+    assert_eq!((now.state, now.leads), (CampaignState::Running, Some(2)));
 }
 
 #[tokio::test]
@@ -499,14 +522,14 @@ async fn a_paused_campaign_takes_leads_in_and_waits_for_its_resume() {
     let paused = CampaignState::Paused { reason: "the assistant is gone".into() };
     take_in(&world, &message("c", &[lead("second")])).await;
     let state = async || table.read_campaign(&claim.campaign).await.unwrap().unwrap();
-    assert_eq!((state().await.state, state().await.leads), (paused, 2));
+    assert_eq!((state().await.state, state().await.leads), (paused, Some(2)));
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     assert!(!table.finish_campaign(&state().await, counted).await.unwrap(), "a paused one does not finish");
 
     for _ in 0..2 {
         let resumed = take_in(&world, r#"{"resume":"c"}"#).await;
         assert_eq!((resumed.campaign.as_str(), resumed.new, resumed.known), ("c", 0, 0));
-        assert_eq!((state().await.state, state().await.leads), (CampaignState::Running, 2));
+        assert_eq!((state().await.state, state().await.leads), (CampaignState::Running, Some(2)));
     }
     assert_eq!(queue(&world, "c", 1).await, references(&["first", "second"]));
     // To resume what is finished changes nothing.
@@ -535,7 +558,7 @@ async fn a_count_that_was_not_written_is_made_good() {
     let taken = take_in(&world, &body).await;
     assert_eq!((taken.new, taken.known), (1, 2));
     let campaign = table.read_campaign(&code("c")).await.unwrap().unwrap();
-    assert_eq!(campaign.leads, 3);
+    assert_eq!(campaign.leads, Some(3));
 }
 
 /// Two messages of one campaign at once: one that is known, and one whose leads are stored and not

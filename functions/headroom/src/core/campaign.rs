@@ -220,8 +220,9 @@ pub struct Campaign {
     pub created: Timestamp,
     /// Whether its leads are being called.
     pub state: CampaignState,
-    /// Leads taken in so far.
-    pub leads: u32,
+    /// Leads taken in so far; none while the first message is still being taken in, and a campaign
+    /// of which nothing is counted yet cannot be finished.
+    pub leads: Option<u32>,
     /// Leads reached and leads failed, as of the last time it finished. While it runs, the ledger
     /// has the current figures.
     pub settled: (u32, u32),

@@ -126,6 +126,7 @@ impl App {
                 // Blocked, they say, and yet there is an id.
                 match self.vapi.get_call(&call).await {
                     Ok(Some(found)) if found.has_ended() => {
+                        self.table.rest(rest).await?;
                         self.settle_as(lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
                     }
                     Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
@@ -154,7 +155,11 @@ impl App {
             Dialed::Unclear { message } => {
                 tracing::warn!(line.key = %claim, message, "dial without a clear answer: the line stays held");
                 self.leave_unknown(claim).await?;
-                self.table.rest(rest).await
+                // One lost answer is a mishap and only remembered; from the second in a row on, rest.
+                let row = dial.rest_count - 1;
+                let until =
+                    if row == 0 { self.clock.now() } else { self.clock.now() + self.timers.hold_off(row) };
+                self.table.rest(Rest { until, ..rest }).await
             }
         }
     }
@@ -189,7 +194,7 @@ impl App {
     /// Marks a campaign as finished if every one of its leads is over.
     pub(super) async fn finish_if_over(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
         let tally = pool.campaigns.get(&campaign.code).copied().unwrap_or_default();
-        if tally.held > 0 || self.table.has_ready_leads(&campaign.code).await? {
+        if campaign.leads.is_none() || tally.held > 0 || self.table.has_ready_leads(&campaign.code).await? {
             return Ok(());
         }
         let counted = self.table.count_leads(&campaign.code).await?;

@@ -86,14 +86,16 @@ impl App {
     ) -> Result<TakenIn, IntakeError> {
         let code = CampaignCode::of(&spec.id);
         let now = self.clock.now();
-        match self.table.put_campaign(spec, now).await? {
-            Opened::New => {}
-            Opened::Known(before) if before.spec == *spec => {}
-            Opened::Known(_) => {
-                tracing::warn!(campaign.id = %spec.id, "the campaign is known with other settings; those stay");
+        let counted_before = match self.table.put_campaign(spec, now).await? {
+            Opened::New => false,
+            Opened::Known(before) => {
+                if before.spec != *spec {
+                    tracing::warn!(campaign.id = %spec.id, "the campaign is known with other settings; those stay");
+                }
+                before.leads.is_some()
             }
             Opened::Collision => return Err(IntakeError::CodeTaken(spec.id.clone())),
-        }
+        };
         // One message may name a lead twice.
         let mut ids = HashSet::new();
         let named = leads.len();
@@ -117,10 +119,10 @@ impl App {
         let known = known + again + named_twice;
         // Those of an earlier try that died before it had counted them are counted now; a message
         // that is counted is not counted again.
-        if new + again > 0 {
+        if new + again > 0 || !counted_before {
             let campaign = self.table.count_message(&code, message, new + again).await?;
             let (done, failed) = campaign.settled;
-            if campaign.state == CampaignState::Finished && campaign.leads > done + failed {
+            if campaign.state == CampaignState::Finished && campaign.leads > Some(done + failed) {
                 self.table.reopen_campaign(&code).await?;
             }
         }

@@ -54,9 +54,15 @@ impl App {
                 Some(lead) => self.observe_dialed(&lead, &event.call).await,
                 None => self.observe_live(&pool, &event.call, event.kind).await,
             },
+            // Each call's end is told twice at least: the second time there is one read to do.
+            Happened::Ended(_)
+                if !event.claims.iter().any(|claim| holds(&pool, claim))
+                    && self.is_over(&pool, &event.call).await? =>
+            {
+                Ok(Effect::None)
+            }
             Happened::Ended(end) => match self.ours(&pool, event).await? {
                 Some(lead) => self.observe_end(&lead, &event.call, end).await,
-                None if self.is_over(&pool, &event.call).await? => Ok(Effect::None),
                 None => {
                     self.end_observed(&pool, &event.call, end).await?;
                     Ok(Effect::Ended)
@@ -95,7 +101,7 @@ impl App {
                 _ => {}
             }
         }
-        if matches!(event.kind, Some(Kind::Inbound | Kind::Web)) || self.is_over(pool, &event.call).await? {
+        if matches!(event.kind, Some(Kind::Inbound | Kind::Web)) {
             return Ok(None);
         }
         // The stored call decides before any claim does.

@@ -1,7 +1,7 @@
 //! The minute pass: makes right what events left undone. It takes no hints, asks Vapi for one page
 //! of calls rather than for each line, and calls the same functions as the events do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,15 +50,12 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(12);
 /// Why a lead is over whose call nobody can tell anything about.
 const LOST_FROM_SIGHT: &str = "no proof of its end until the ceiling";
 
-type Leads = HashMap<(CampaignCode, LeadRef), Lead>;
-
 impl App {
     /// One pass.
     pub async fn reconcile(&self) -> Result<Pass, TableError> {
         self.table.ensure_pool(self.policy).await?;
         let pool = self.follow_policy(self.table.read_pool().await?).await?;
-        let mut pass = Pass::default();
-        self.reconcile_lines(&pool, &mut pass).await?;
+        let pass = Look::around(self, &pool).await?.reconcile().await?;
 
         let campaigns = self.table.list_campaigns().await?;
         let mut running = false;
@@ -92,254 +89,6 @@ impl App {
         self.table.read_pool().await
     }
 
-    async fn reconcile_lines(&self, pool: &Pool, pass: &mut Pass) -> Result<(), TableError> {
-        let now = self.clock.now();
-        let leads = self.table.read_leads(&held_claims(pool)).await?;
-        let leads: Leads =
-            leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
-        let oldest = pool.lines.values().map(Token::since).min().unwrap_or(now);
-        let since =
-            oldest.min(now - self.timers.scaled(LOOK_BACK)).max(now - self.timers.scaled(LONGEST_LOOK_BACK))
-                - self.timers.clock_skew();
-        // After the leads: a call that is not in this list was not there when they were read.
-        let listing = match self.vapi.list_calls(since).await {
-            Ok(listing) => listing,
-            Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "Vapi did not list its calls; only ceilings are looked at"
-                );
-                Listing::unanswered()
-            }
-        };
-        pass.listed = listing.calls.len() as u32;
-        if pool.org.is_none()
-            && let Some(org) = listing.calls.iter().find_map(|call| call.org.clone())
-        {
-            self.table.note_vapi(Some(&org), None).await?;
-        }
-        let live = listing.calls.iter().filter(|call| call.is_live()).count();
-        if live != pool.counts.total as usize {
-            tracing::info!(ledger = pool.counts.total, vapi = live, "ledger and Vapi's list differ");
-        }
-        let by_call: HashMap<&CallId, &Call> = listing.calls.iter().map(|call| (&call.id, call)).collect();
-        let by_claim: HashMap<&ClaimKey, &Call> =
-            listing.calls.iter().filter_map(|call| Some((call.claim.as_ref()?, call))).collect();
-
-        let mut unlisted = Vec::new();
-        for (key, token) in &pool.lines {
-            let lease = Lease { key: key.clone(), token: token.clone() };
-            match key {
-                LineKey::Observed(call) => match by_call.get(call) {
-                    Some(call) => self.see_observed(pool, call, &leads, &lease, now, pass).await?,
-                    None => unlisted.push((lease, call.clone(), None)),
-                },
-                LineKey::Claim(claim) => {
-                    let lead = leads.get(&(claim.campaign.clone(), claim.lead.clone()));
-                    let Some(lead) = self.current(claim, lead, &lease, now).await? else { continue };
-                    let bound = match &lead.state {
-                        LeadState::Live { call, .. } => Some(call),
-                        _ => None,
-                    };
-                    let seen = bound.map_or_else(|| by_claim.get(claim), |call| by_call.get(call));
-                    match (seen, bound) {
-                        (Some(call), _) => self.see_dialed(lead, call, now, pass).await?,
-                        (None, Some(call)) => unlisted.push((lease, call.clone(), Some(lead))),
-                        (None, None) => self.see_unanswered(lead, &lease, &listing, now, pass).await?,
-                    }
-                }
-            }
-        }
-        unlisted.sort_by_key(|(lease, ..)| lease.token.since());
-        // If the list was not answered, these would not be either, and each would wait for its time-out.
-        let asked = if listing.answered { unlisted.len().min(SINGLE_READS) } else { 0 };
-        let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call, _)| self.vapi.get_call(call)).collect();
-        let mut found = futures::future::join_all(reads).await.into_iter();
-        for (lease, call, lead) in &unlisted {
-            match (found.next().and_then(|answer| answer.ok().flatten()), lead) {
-                (Some(found), Some(lead)) => self.see_dialed(lead, &found, now, pass).await?,
-                (Some(found), None) => self.see_observed(pool, &found, &leads, lease, now, pass).await?,
-                // Not found is as often "not yet" as "over": no proof of anything.
-                (None, Some(lead)) => self.look_at_ceiling_of(lead, lease, Some(call), now, pass).await?,
-                (None, None) => self.look_at_ceiling(pool, call, lease, now, pass).await?,
-            }
-        }
-        self.find_missed(pool, &listing, &leads, pass).await
-    }
-
-    /// The lead of a held line, if the line is still its latest claim's and that is under way.
-    /// Lines that outlived their claim are freed here: the claim was never made, or its outcome was
-    /// written and its function died before it freed the line.
-    async fn current<'a>(
-        &self,
-        claim: &ClaimKey,
-        lead: Option<&'a Lead>,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<Option<&'a Lead>, TableError> {
-        let claims = lead.map_or(0, |lead| lead.claims);
-        if claim.claim > claims {
-            let deadline = lease.token.since() + self.timers.dial_deadline();
-            if now > deadline + self.timers.settling() {
-                tracing::warn!(line.key = %claim, "line freed: its claim was never made");
-                self.free(lease, None).await?;
-            }
-            return Ok(None);
-        }
-        let Some(lead) = lead else { return Ok(None) };
-        if claim.claim == claims && lead.lease().is_some() {
-            return Ok(Some(lead));
-        }
-        let end = if claim.claim == claims { lead_end(lead) } else { None };
-        // Events free their line right after the outcome; leave them the time to.
-        if now > lease.token.since() + self.timers.settling() {
-            tracing::warn!(line.key = %claim, "line freed: its call was settled before");
-            self.free(lease, end).await?;
-        }
-        Ok(None)
-    }
-
-    /// A dialed call that Vapi shows.
-    async fn see_dialed(
-        &self,
-        lead: &Lead,
-        call: &Call,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        let overdue = match &lead.state {
-            LeadState::Unknown { .. } => true,
-            LeadState::Dialing { deadline, .. } => now > *deadline,
-            _ => false,
-        };
-        if call.has_ended() {
-            pass.ended += 1;
-            self.settle(lead, Some(&call.id), &call.end).await?;
-        } else if overdue && call.is_live() {
-            if let Step::Moved(_) = self.table.bind(&lead.claim(), &call.id).await? {
-                pass.adopted += 1;
-                tracing::info!(line.key = %lead.claim(), call.id = %call.id, "unknown dial found in the list");
-            }
-        } else if let Some(lease) = lead.lease() {
-            self.look_at_ceiling_of(lead, &lease, Some(&call.id), now, pass).await?;
-        }
-        Ok(())
-    }
-
-    /// A dial without an answer that Vapi does not show. Absence is proof only once the list has
-    /// shown calls made after the last instant at which this one can have been.
-    async fn see_unanswered(
-        &self,
-        lead: &Lead,
-        lease: &Lease,
-        listing: &Listing,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        let (LeadState::Dialing { deadline, .. } | LeadState::Unknown { deadline, .. }) = &lead.state else {
-            return Ok(());
-        };
-        if now > *deadline && listing.complete && listing.newest().is_some_and(|newest| newest > *deadline) {
-            if let Step::Moved(_) = self.table.give_back(&lead.claim()).await? {
-                pass.given_back += 1;
-                tracing::info!(line.key = %lead.claim(), "dial made no call: lead given back");
-                self.free(lease, None).await?;
-            }
-            return Ok(());
-        }
-        self.look_at_ceiling_of(lead, lease, None, now, pass).await
-    }
-
-    /// An observed call that Vapi shows, under a line of its own.
-    async fn see_observed(
-        &self,
-        pool: &Pool,
-        call: &Call,
-        leads: &Leads,
-        lease: &Lease,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        let dialed = leads
-            .values()
-            .any(|lead| matches!(&lead.state, LeadState::Live { call: bound, .. } if *bound == call.id));
-        if dialed {
-            // A message without its claim came before the dial's answer: one call, two lines.
-            tracing::warn!(call.id = %call.id, "line freed: the call is held by its claim");
-            self.free(lease, None).await?;
-        } else if call.has_ended() {
-            pass.ended += 1;
-            self.end_observed(pool, &call.id, &call.end).await?;
-        } else {
-            self.look_at_ceiling(pool, &call.id, lease, now, pass).await?;
-        }
-        Ok(())
-    }
-
-    async fn look_at_ceiling(
-        &self,
-        pool: &Pool,
-        call: &CallId,
-        lease: &Lease,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        if now > lease.token.since() + self.timers.line_ceiling(LONGEST_CALL) {
-            pass.ceiling += 1;
-            tracing::warn!(call.id = %call, "line freed by the ceiling alone");
-            self.end_observed(pool, call, &lost_from_sight()).await?;
-        }
-        Ok(())
-    }
-
-    async fn look_at_ceiling_of(
-        &self,
-        lead: &Lead,
-        lease: &Lease,
-        call: Option<&CallId>,
-        now: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        let Some(campaign) = self.table.read_campaign(&lead.campaign).await? else { return Ok(()) };
-        if now > lease.token.since() + self.timers.line_ceiling(campaign.spec.max_duration()) {
-            pass.ceiling += 1;
-            tracing::warn!(line.key = %lead.claim(), "line freed by the ceiling alone; the lead is not called again");
-            self.settle_as(lead, call, &lost_from_sight(), &Outcome::Failed).await?;
-        }
-        Ok(())
-    }
-
-    /// Live calls in the list that hold no line: their messages were lost, or never sent.
-    async fn find_missed(
-        &self,
-        pool: &Pool,
-        listing: &Listing,
-        leads: &Leads,
-        pass: &mut Pass,
-    ) -> Result<(), TableError> {
-        for call in listing.calls.iter().filter(|call| call.is_live()) {
-            let held = call
-                .claim
-                .as_ref()
-                .is_some_and(|claim| pool.lines.contains_key(&LineKey::Claim(claim.clone())))
-                || leads.values().any(
-                    |lead| matches!(&lead.state, LeadState::Live { call: bound, .. } if *bound == call.id),
-                );
-            // A claim that is not in the snapshot may have been made since.
-            let ours = match &call.claim {
-                Some(claim) if !held => {
-                    let lead = self.table.read_lead(&claim.campaign, &claim.lead).await?;
-                    lead.is_some_and(|lead| lead.claims == claim.claim && lead.lease().is_some())
-                }
-                _ => held,
-            };
-            if !ours && self.observe_live(pool, &call.id, call.kind).await? == Effect::Taken {
-                pass.found += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// Wakes the dispatcher for the leads that fall due before the next pass.
     async fn wake_when_due(&self, campaign: &CampaignCode) -> Result<(), TableError> {
         let now = self.clock.now();
@@ -350,6 +99,258 @@ impl App {
             self.wake_at(due).await;
         }
         Ok(())
+    }
+}
+
+/// What a pass sees: the ledger, the leads that hold lines, and Vapi's list of calls, read in this
+/// order. A call that is not in the list was not there when the leads were read.
+struct Look<'a> {
+    app: &'a App,
+    pool: &'a Pool,
+    now: Timestamp,
+    leads: HashMap<(CampaignCode, LeadRef), Lead>,
+    /// The calls of those leads.
+    bound: HashSet<CallId>,
+    listing: Listing,
+    pass: Pass,
+}
+
+impl<'a> Look<'a> {
+    async fn around(app: &'a App, pool: &'a Pool) -> Result<Self, TableError> {
+        let now = app.clock.now();
+        let leads = app.table.read_leads(&held_claims(pool)).await?;
+        let bound = leads.iter().filter_map(|lead| bound_call(lead).cloned()).collect();
+        let leads =
+            leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
+        let oldest = pool.lines.values().map(Token::since).min().unwrap_or(now);
+        let since =
+            oldest.min(now - app.timers.scaled(LOOK_BACK)).max(now - app.timers.scaled(LONGEST_LOOK_BACK))
+                - app.timers.clock_skew();
+        let listing = app.vapi.list_calls(since).await.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "Vapi did not list its calls; only ceilings are looked at");
+            Listing::unanswered()
+        });
+        let pass = Pass { listed: listing.calls.len() as u32, ..Pass::default() };
+        Ok(Self { app, pool, now, leads, bound, listing, pass })
+    }
+
+    async fn reconcile(mut self) -> Result<Pass, TableError> {
+        let newest = self.listing.newest();
+        let listed = std::mem::take(&mut self.listing.calls);
+        if self.pool.org.is_none()
+            && let Some(org) = listed.iter().find_map(|call| call.org.clone())
+        {
+            self.app.table.note_vapi(Some(&org), None).await?;
+        }
+        let live = listed.iter().filter(|call| call.is_live()).count();
+        if live != self.pool.counts.total as usize {
+            tracing::info!(ledger = self.pool.counts.total, vapi = live, "ledger and Vapi's list differ");
+        }
+        let unlisted = self.see_listed(&listed, newest).await?;
+        self.see_unlisted(unlisted).await?;
+        self.find_missed(&listed).await?;
+        Ok(self.pass)
+    }
+
+    /// Goes through the held lines whose call is in the list, or that have no call yet. Returns the
+    /// others: a lease and its call.
+    async fn see_listed(
+        &mut self,
+        listed: &[Call],
+        newest: Option<Timestamp>,
+    ) -> Result<Vec<(Lease, CallId)>, TableError> {
+        let by_call: HashMap<&CallId, &Call> = listed.iter().map(|call| (&call.id, call)).collect();
+        let by_claim: HashMap<&ClaimKey, &Call> =
+            listed.iter().filter_map(|call| Some((call.claim.as_ref()?, call))).collect();
+        let mut unlisted = Vec::new();
+        for (key, token) in &self.pool.lines {
+            let lease = Lease { key: key.clone(), token: token.clone() };
+            let (claim, call) = match key {
+                LineKey::Observed(call) => (None, Some(call.clone())),
+                LineKey::Claim(claim) => match self.current(claim, &lease).await? {
+                    Some(lead) => (Some(claim), bound_call(lead).cloned()),
+                    None => continue,
+                },
+            };
+            let seen = match (&call, claim) {
+                (Some(call), _) => by_call.get(call),
+                (None, claim) => claim.and_then(|claim| by_claim.get(claim)),
+            };
+            match (seen, call) {
+                (Some(seen), _) => self.see(&lease, seen).await?,
+                (None, Some(call)) => unlisted.push((lease, call)),
+                (None, None) => self.see_unanswered(&lease, newest).await?,
+            }
+        }
+        Ok(unlisted)
+    }
+
+    /// Asks for the calls that the list does not show, one by one, the longest-held lines first.
+    async fn see_unlisted(&mut self, mut unlisted: Vec<(Lease, CallId)>) -> Result<(), TableError> {
+        unlisted.sort_by_key(|(lease, _)| lease.token.since());
+        // If the list was not answered, these would not be either, and each would wait for its time-out.
+        let asked = if self.listing.answered { unlisted.len().min(SINGLE_READS) } else { 0 };
+        let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call)| self.app.vapi.get_call(call)).collect();
+        let mut found = futures::future::join_all(reads).await.into_iter();
+        for (lease, call) in &unlisted {
+            match found.next().and_then(|answer| answer.ok().flatten()) {
+                Some(found) => self.see(lease, &found).await?,
+                // Not found is as often "not yet" as "over": no proof of anything.
+                None => self.look_at_ceiling(lease, Some(call)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The lead of a held line.
+    fn lead(&self, key: &LineKey) -> Option<&Lead> {
+        match key {
+            LineKey::Claim(claim) => self.leads.get(&(claim.campaign.clone(), claim.lead.clone())),
+            LineKey::Observed(_) => None,
+        }
+    }
+
+    /// The lead of a held line, if the line is still its latest claim's and that is under way.
+    /// Lines that outlived their claim are freed here: the claim was never made, or its outcome was
+    /// written and its function died before it freed the line.
+    async fn current(&self, claim: &ClaimKey, lease: &Lease) -> Result<Option<&Lead>, TableError> {
+        let lead = self.lead(&lease.key);
+        let claims = lead.map_or(0, |lead| lead.claims);
+        let timers = &self.app.timers;
+        if claim.claim > claims {
+            if self.now > lease.token.since() + timers.dial_deadline() + timers.settling() {
+                tracing::warn!(line.key = %claim, "line freed: its claim was never made");
+                self.app.free(lease, None).await?;
+            }
+            return Ok(None);
+        }
+        let Some(lead) = lead else { return Ok(None) };
+        if claim.claim == claims && lead.lease().is_some() {
+            return Ok(Some(lead));
+        }
+        // Events free their line right after the outcome; leave them the time to.
+        if self.now > lease.token.since() + timers.settling() {
+            let end = if claim.claim == claims { lead_end(lead) } else { None };
+            tracing::warn!(line.key = %claim, "line freed: its call was settled before");
+            self.app.free(lease, end).await?;
+        }
+        Ok(None)
+    }
+
+    /// A held line whose call Vapi shows.
+    async fn see(&mut self, lease: &Lease, call: &Call) -> Result<(), TableError> {
+        let Some(lead) = self.lead(&lease.key) else { return self.see_observed(lease, call).await };
+        let overdue = match &lead.state {
+            LeadState::Unknown { .. } => true,
+            LeadState::Dialing { deadline, .. } => self.now > *deadline,
+            _ => false,
+        };
+        if call.has_ended() {
+            self.app.settle(lead, Some(&call.id), &call.end).await?;
+            self.pass.ended += 1;
+        } else if overdue && call.is_live() {
+            let claim = lead.claim();
+            if let Step::Moved(_) = self.app.table.bind(&claim, &call.id).await? {
+                tracing::info!(line.key = %claim, call.id = %call.id, "unknown dial found in the list");
+                self.pass.adopted += 1;
+            }
+        } else {
+            self.look_at_ceiling(lease, Some(&call.id)).await?;
+        }
+        Ok(())
+    }
+
+    /// The same, under a line of its own.
+    async fn see_observed(&mut self, lease: &Lease, call: &Call) -> Result<(), TableError> {
+        if self.bound.contains(&call.id) {
+            // A message without its claim came before the dial's answer: one call, two lines.
+            tracing::warn!(call.id = %call.id, "line freed: the call is held by its claim");
+            self.app.free(lease, None).await.map(|_| ())
+        } else if call.has_ended() {
+            self.pass.ended += 1;
+            self.app.end_observed(self.pool, &call.id, &call.end).await
+        } else {
+            self.look_at_ceiling(lease, Some(&call.id)).await
+        }
+    }
+
+    /// A dial without an answer that Vapi does not show. Absence is proof only once the list has
+    /// shown calls made after the last instant at which this one can have been.
+    async fn see_unanswered(&mut self, lease: &Lease, newest: Option<Timestamp>) -> Result<(), TableError> {
+        let Some(lead) = self.lead(&lease.key) else { return Ok(()) };
+        let (LeadState::Dialing { deadline, .. } | LeadState::Unknown { deadline, .. }) = &lead.state else {
+            return Ok(());
+        };
+        let shown_later = self.listing.complete && newest.is_some_and(|newest| newest > *deadline);
+        if self.now <= *deadline || !shown_later {
+            return self.look_at_ceiling(lease, None).await;
+        }
+        let claim = lead.claim();
+        if let Step::Moved(_) = self.app.table.give_back(&claim).await? {
+            tracing::info!(line.key = %claim, "dial made no call: lead given back");
+            self.app.free(lease, None).await?;
+            self.pass.given_back += 1;
+        }
+        Ok(())
+    }
+
+    /// Frees a line that is held for longer than its call can have lasted, whatever Vapi says.
+    async fn look_at_ceiling(&mut self, lease: &Lease, call: Option<&CallId>) -> Result<(), TableError> {
+        let held = self.now.duration_since(lease.token.since());
+        let timers = &self.app.timers;
+        // Hardly any line is held this long; only then is it worth a read.
+        if held <= timers.line_ceiling(SignedDuration::ZERO) {
+            return Ok(());
+        }
+        match self.lead(&lease.key) {
+            Some(lead) => {
+                let Some(campaign) = self.app.table.read_campaign(&lead.campaign).await? else {
+                    return Ok(());
+                };
+                if held > timers.line_ceiling(campaign.spec.max_duration()) {
+                    tracing::warn!(line.key = %lead.claim(), "line freed by the ceiling; its lead is not called again");
+                    self.app.settle_as(lead, call, &lost_from_sight(), &Outcome::Failed).await?;
+                    self.pass.ceiling += 1;
+                }
+            }
+            None => {
+                if let Some(call) = call
+                    && held > timers.line_ceiling(LONGEST_CALL)
+                {
+                    tracing::warn!(call.id = %call, "line freed by the ceiling");
+                    self.app.end_observed(self.pool, call, &lost_from_sight()).await?;
+                    self.pass.ceiling += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Live calls in the list that hold no line: their messages were lost, or never sent.
+    async fn find_missed(&mut self, listed: &[Call]) -> Result<(), TableError> {
+        for call in listed.iter().filter(|call| call.is_live() && !self.bound.contains(&call.id)) {
+            if let Some(claim) = &call.claim {
+                if self.pool.lines.contains_key(&LineKey::Claim(claim.clone())) {
+                    continue;
+                }
+                // Taken since the ledger was read?
+                let lead = self.app.table.read_lead(&claim.campaign, &claim.lead).await?;
+                if lead.is_some_and(|lead| lead.claims == claim.claim && lead.lease().is_some()) {
+                    continue;
+                }
+            }
+            if self.app.observe_live(self.pool, &call.id, call.kind).await? == Effect::Taken {
+                self.pass.found += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bound_call(lead: &Lead) -> Option<&CallId> {
+    match &lead.state {
+        LeadState::Live { call, .. } => Some(call),
+        _ => None,
     }
 }
 

@@ -105,7 +105,7 @@ impl App {
                     }
                 }
                 let elsewhere = done + failed + leads.dialing + leads.unknown + leads.live;
-                leads.ready = campaign.leads.saturating_sub(elsewhere);
+                leads.ready = campaign.leads.unwrap_or_default().saturating_sub(elsewhere);
                 CampaignStatus {
                     id: campaign.spec.id.to_string(),
                     state: campaign.state.name(),

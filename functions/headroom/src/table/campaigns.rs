@@ -44,7 +44,6 @@ impl Table {
             .item("spec", s(json))
             .item("st", s(CampaignState::Running.name()))
             .item("created", ms(now))
-            .item("leads", n(0))
             .item("done", n(0))
             .item("failed", n(0))
             .condition_expression("attribute_not_exists(pk)")
@@ -75,29 +74,21 @@ impl Table {
 
     /// All campaigns of the pool in the order in which their leads are served: by priority, then age.
     pub async fn list_campaigns(&self) -> Result<Vec<Campaign>, TableError> {
-        let mut campaigns = Vec::new();
-        let mut start = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :campaign)")
-                .expression_attribute_values(":pk", s(self.pool_pk()))
-                .expression_attribute_values(":campaign", s("C#"))
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(TableError::call("list the campaigns"))?;
-            for item in page.items() {
-                campaigns.push(campaign_of(item)?);
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
-        }
+        let items: Vec<Item> = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :campaign)")
+            .expression_attribute_values(":pk", s(self.pool_pk()))
+            .expression_attribute_values(":campaign", s("C#"))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(TableError::call("list the campaigns"))?;
+        let mut campaigns: Vec<Campaign> = items.iter().map(campaign_of).collect::<Result<_, _>>()?;
         campaigns.sort_by(|a, b| {
             (a.spec.priority, a.created, &a.code).cmp(&(b.spec.priority, b.created, &b.code))
         });
@@ -116,7 +107,8 @@ impl Table {
     ) -> Result<Campaign, TableError> {
         let sent = self
             .campaign(code)
-            .update_expression("SET leads = leads + :leads ADD msgs :message")
+            .update_expression("SET leads = if_not_exists(leads, :none) + :leads ADD msgs :message")
+            .expression_attribute_values(":none", n(0))
             .condition_expression("attribute_exists(pk) AND NOT contains(msgs, :code)")
             .expression_attribute_values(":leads", n(leads))
             .expression_attribute_values(":message", AttributeValue::Ss(vec![message.as_str().to_owned()]))
@@ -179,13 +171,14 @@ impl Table {
         campaign: &Campaign,
         counted: super::leads::LeadCount,
     ) -> Result<bool, TableError> {
+        let Some(leads) = campaign.leads else { return Ok(false) };
         let sent = self
             .campaign(&campaign.code)
             .update_expression("SET st = :finished, leads = :total, done = :done, failed = :failed")
             .condition_expression("st = :running AND leads = :leads")
             .expression_attribute_values(":finished", s("finished"))
             .expression_attribute_values(":running", s("running"))
-            .expression_attribute_values(":leads", n(campaign.leads))
+            .expression_attribute_values(":leads", n(leads))
             .expression_attribute_values(":total", n(counted.total))
             .expression_attribute_values(":done", n(counted.done))
             .expression_attribute_values(":failed", n(counted.failed))
@@ -211,7 +204,7 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
             .map_err(|error| read.error("spec", &error.to_string()))?,
         created: read.instant("created")?,
         state,
-        leads: read.number("leads")?,
+        leads: read.number_if("leads")?,
         settled: (read.number("done")?, read.number("failed")?),
     })
 }

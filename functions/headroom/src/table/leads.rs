@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
 };
 use jiff::Timestamp;
 
@@ -178,36 +178,28 @@ impl Table {
     /// How many leads a campaign has, and how many of them are over: done, failed. Consistent, and
     /// reads the whole campaign, so it is for the moment at which one seems finished.
     pub async fn count_leads(&self, campaign: &CampaignCode) -> Result<LeadCount, TableError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :lead)")
+            .expression_attribute_values(":pk", pk(campaign))
+            .expression_attribute_values(":lead", s("L#"))
+            .projection_expression("st")
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
         let mut count = LeadCount::default();
-        let mut start = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :lead)")
-                .expression_attribute_values(":pk", pk(campaign))
-                .expression_attribute_values(":lead", s("L#"))
-                .projection_expression("st")
-                .select(Select::SpecificAttributes)
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(TableError::call("count leads"))?;
-            for item in page.items() {
-                count.total += 1;
-                match Reader::new(item, "lead").text("st")? {
-                    "done" => count.done += 1,
-                    "failed" => count.failed += 1,
-                    _ => {}
-                }
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(count);
+        while let Some(item) = pages.try_next().await.map_err(TableError::call("count leads"))? {
+            count.total += 1;
+            match Reader::new(&item, "lead").text("st")? {
+                "done" => count.done += 1,
+                "failed" => count.failed += 1,
+                _ => {}
             }
         }
+        Ok(count)
     }
 
     /// One lead, consistently.

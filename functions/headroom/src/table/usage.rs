@@ -53,29 +53,21 @@ impl Table {
 
     /// The known hours that start in `from..until`, in order.
     pub async fn read_usage(&self, from: Timestamp, until: Timestamp) -> Result<Vec<UsageHour>, TableError> {
-        let mut hours = Vec::new();
-        let mut start = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :until")
-                .expression_attribute_values(":pk", s(self.usage_pk()))
-                .expression_attribute_values(":from", s(hour_sk(from)))
-                .expression_attribute_values(":until", s(hour_sk(until)))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(TableError::call("read usage"))?;
-            for item in page.items() {
-                hours.push(hour_of(item)?);
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
-        }
+        let items: Vec<Item> = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :until")
+            .expression_attribute_values(":pk", s(self.usage_pk()))
+            .expression_attribute_values(":from", s(hour_sk(from)))
+            .expression_attribute_values(":until", s(hour_sk(until)))
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(TableError::call("read usage"))?;
+        let mut hours: Vec<UsageHour> = items.iter().map(hour_of).collect::<Result<_, _>>()?;
         hours.retain(|hour| hour.start < until);
         Ok(hours)
     }
