@@ -30,6 +30,8 @@ const LINES_AT_ONCE: u32 = 40;
 const DIALS_AT_ONCE: usize = 200;
 /// Ready leads read beyond the room: some in the index were claimed a moment ago.
 const SPARE_LEADS: usize = 8;
+/// Leads put off at once whose window is closed.
+const POSTPONED_AT_ONCE: usize = 64;
 /// Refused takings in a row after which an invocation leaves the field to the others.
 const REFUSALS: u32 = 4;
 
@@ -271,41 +273,48 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Ready leads whose window is open and that hold no line; those whose window is closed are
-    /// put off until it opens.
+    /// Ready leads whose window is open and that hold no line. Those whose own clock says that it is
+    /// closed are put off until it opens.
     async fn callable(
         &self,
         campaign: &Campaign,
         wanted: usize,
         now: Timestamp,
     ) -> Result<Vec<ReadyLead>, TableError> {
-        loop {
+        let Some(window) = &campaign.spec.window else {
             let ready = self.app.table.ready_leads(&campaign.code, now, wanted + SPARE_LEADS).await?;
+            return Ok(self.without_lines(ready));
+        };
+        // One clock for all: nobody need be put off, the pass looks again every minute.
+        if !window.needs_recipient_zone() && window.opens(now, None) != Some(now) {
+            return Ok(Vec::new());
+        }
+        let page = wanted.max(POSTPONED_AT_ONCE) + SPARE_LEADS;
+        while self.app.clock.now() < self.until {
+            let ready = self.app.table.ready_leads(&campaign.code, now, page).await?;
             if ready.is_empty() {
-                return Ok(ready);
+                break;
             }
-            let mut open = Vec::new();
-            let mut moved = false;
-            for lead in ready {
-                let opens = match &campaign.spec.window {
-                    None => Some(now),
-                    Some(window) => window.opens(now, lead.timezone.as_ref()),
-                };
-                match opens {
-                    Some(at) if at <= now => open.push(lead),
-                    // Unknown means never: such a lead is refused at the intake, so this is a guard.
-                    later => {
-                        let due = later.unwrap_or(now + SignedDuration::from_hours(24));
-                        self.app.table.postpone(&lead.next, due).await?;
-                        moved = true;
-                    }
-                }
-            }
-            open.retain(|lead| !self.pool.lines.contains_key(&LineKey::Claim(lead.next.clone())));
-            if !open.is_empty() || !moved {
+            let opens = |lead: &ReadyLead| window.opens(now, lead.timezone.as_ref());
+            let (open, closed): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|lead| opens(lead) == Some(now));
+            let put_off = closed.iter().map(|lead| {
+                // Unknown means never: such a lead is refused at the intake, so this is a guard.
+                let due = opens(lead).unwrap_or(now + SignedDuration::from_hours(24));
+                self.app.table.postpone(&lead.next, due)
+            });
+            futures::future::try_join_all(put_off).await?;
+            let open = self.without_lines(open);
+            if !open.is_empty() || closed.is_empty() {
                 return Ok(open);
             }
         }
+        Ok(Vec::new())
+    }
+
+    fn without_lines(&self, mut leads: Vec<ReadyLead>) -> Vec<ReadyLead> {
+        leads.retain(|lead| !self.pool.lines.contains_key(&LineKey::Claim(lead.next.clone())));
+        leads
     }
 
     async fn start(&mut self, campaign: &Arc<Campaign>, lease: Lease, deadline: Timestamp, rest_count: u32) {

@@ -102,8 +102,8 @@ impl App {
         leads.retain(|lead| ids.insert(lead.id.clone()));
         let named_twice = (named - leads.len()) as u32;
 
-        // In the order of the list, a microsecond apart.
-        let due = |place: usize| now + SignedDuration::from_micros(place as i64);
+        // In the order of the list, a microsecond apart, the last of them now.
+        let due = |place: usize| now - SignedDuration::from_micros((leads.len() - 1 - place) as i64);
         let puts: Vec<_> = leads
             .iter()
             .enumerate()

@@ -84,6 +84,10 @@ pub struct Vapi {
     timers: Timers,
 }
 
+/// How long an unused connection is kept. One that the other side has closed meanwhile costs a dial
+/// its clear answer, and so a line for a minute; a new one costs milliseconds.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Most bytes of an answer that are kept for a message to people.
 const MESSAGE_LEN: usize = 300;
 
@@ -97,6 +101,7 @@ impl Vapi {
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .pool_idle_timeout(IDLE)
             .connect_timeout(timers.read_timeout() / 2)
             .timeout(timers.read_timeout())
             .build()
