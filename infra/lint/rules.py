@@ -113,6 +113,9 @@ class Code:
         reads = {name: set(re.findall(r"\b(\w+)::from_env\(", source)) for name, source in crates.items()}
         calls = set(re.findall(r"\.((?:batch_)?(?:get|put|update|delete|write)_items?|query|scan|transact_\w+)\(\)", table))
         operations = {"dynamodb:" + "".join(word.title() for word in call.split("_")) for call in calls}
+        # A transaction has no action of its own: each of its parts is granted as if it came alone.
+        if "dynamodb:TransactWriteItems" in operations:
+            operations = operations - {"dynamodb:TransactWriteItems"} | {"dynamodb:PutItem", "dynamodb:UpdateItem"}
         index = re.search(r'READY_INDEX: &str = "(\w+)"', table)
         keys = {"Hash": set(re.findall(r'key\("(\w+)", KeyType::Hash\)', table)),
                 "Range": set(re.findall(r'key\("(\w+)", KeyType::Range\)', table))}

@@ -96,7 +96,8 @@ fn parts(body: &str) -> anyhow::Result<Vec<String>> {
     let mut parts = Vec::new();
     let mut part = Parts { campaign: whole.campaign, leads: Vec::new() };
     let mut size = 0;
-    for lead in whole.leads {
+    // A lead this large was refused when the message was read.
+    for lead in whole.leads.into_iter().filter(|lead| lead.get().len() <= CHUNK) {
         if size + lead.get().len() > CHUNK && !part.leads.is_empty() {
             parts.push(serde_json::to_string(&part)?);
             part.leads.clear();

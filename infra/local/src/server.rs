@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook::Webhook;
 
-use crate::engines::Engines;
+use crate::engines::{CAMPAIGNS, Engines};
 use crate::inbox::Inbox;
 
 /// What the edge needs.
@@ -38,6 +38,8 @@ pub(crate) struct Edge {
 
 /// Largest body: a campaign of 100,000 leads with variables.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+/// Largest SQS message; the engine refuses more.
+const MAX_MESSAGE: usize = 256 * 1024;
 /// Largest webhook, as API Gateway and Lambda have it.
 const MAX_WEBHOOK: usize = 6 * 1024 * 1024;
 
@@ -154,11 +156,14 @@ fn keep_sent(edge: &Edge, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<()
         return Ok(());
     };
     let Ok(sent) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
-    if sent["QueueUrl"].as_str() != Some(&edge.engines.campaigns_url) {
+    // As the engine routes: by the last part, whatever name the host goes by.
+    let queue = sent["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next());
+    if queue != Some(CAMPAIGNS) {
         return Ok(());
     }
     let entries = sent["Entries"].as_array().map_or(std::slice::from_ref(&sent), Vec::as_slice);
-    for body in entries.iter().filter_map(|entry| entry["MessageBody"].as_str()) {
+    let bodies = entries.iter().filter_map(|entry| entry["MessageBody"].as_str());
+    for body in bodies.filter(|body| body.len() <= MAX_MESSAGE) {
         edge.inbox.keep(body)?;
     }
     Ok(())

@@ -131,7 +131,9 @@ impl System {
         }));
         for body in inbox.left()? {
             tracing::info!("a message from before the restart is taken in");
-            engines.send_campaign(body).await?;
+            if let Err(error) = engines.send_campaign(body).await {
+                tracing::error!(%error, "a message from before the restart stays in the inbox");
+            }
         }
         Ok(system)
     }

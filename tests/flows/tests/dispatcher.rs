@@ -136,6 +136,75 @@ async fn a_claim_that_was_never_dialed_goes_back_once_the_list_shows_later_calls
 }
 
 #[tokio::test]
+async fn in_an_account_where_nothing_else_moves_absence_is_proof_after_minutes() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let claim = world.lead("c", "lead-0").await.unwrap();
+    world.dialing(&claim).await.unwrap();
+    world.vapi.answers(200, "[]");
+    for (minutes, state) in [(3, "dialing"), (2, "dialing"), (2, "ready")] {
+        world.clock.advance(SignedDuration::from_mins(minutes));
+        world.app.reconcile().await.unwrap();
+        assert_eq!(lead(&world, "lead-0").await.state.name(), state, "{minutes} min later");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_reach_back_to_the_dial_proves_nothing() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let claim = world.lead("c", "lead-0").await.unwrap();
+    world.dialing(&claim).await.unwrap();
+    // Two hours without a pass: the list is asked for from before the dial on.
+    let taken = world.clock.now();
+    world.clock.advance(SignedDuration::from_hours(2));
+    world.vapi.take_asked();
+    world.app.reconcile().await.unwrap();
+    let asked = world.vapi.take_asked();
+    let from =
+        asked[0].path.split_once("createdAtGe=").unwrap().1.split('&').next().unwrap().replace("%3A", ":");
+    assert!(from.parse::<jiff::Timestamp>().unwrap() < taken, "{from} is before {taken}");
+}
+
+/// The function died between an outcome and the freeing of its line, and the lead was dialed again.
+#[tokio::test]
+async fn two_lines_of_one_lead_do_not_stop_the_pass() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let first = world.lead("c", "lead-0").await.unwrap();
+    world.dialing(&first).await.unwrap();
+    let again = headroom::core::lead::Outcome::Again {
+        due: world.clock.now(),
+        counts: headroom::core::lead::Counts::Spared,
+    };
+    world.table().settle(&first, None, &again, "twilio-failed-to-connect-call").await.unwrap();
+    let mut second = first.clone();
+    second.claim = 2;
+    world.dialing(&second).await.unwrap();
+    assert_eq!(world.app.status().await.unwrap().pools[0].outbound, 2);
+
+    world.clock.advance(SignedDuration::from_mins(1));
+    world.vapi.answers(200, "[]");
+    world.app.reconcile().await.unwrap();
+    let pool = world.table().read_pool().await.unwrap();
+    assert_eq!(pool.lines.len(), 1, "the line of the first claim is free, that of the second held");
+    assert_eq!(lead(&world, "lead-0").await.claims, 2);
+}
+
+#[tokio::test]
+async fn after_an_unclear_answer_one_dial_goes_ahead_of_the_others() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let rest = headroom::table::ledger::Rest { until: world.clock.now(), count: 1 };
+    world.table().rest(rest).await.unwrap();
+    world.vapi.answers(500, "{}");
+    invoke(&world, batch(&[campaign(30)])).await;
+    assert_eq!(dials(&world).await, 1, "Vapi is not well, and one line is enough to see it");
+    world.vapi.answers(201, r#"{"id":"call-a"}"#);
+    world.clock.advance(SignedDuration::from_mins(1));
+    invoke(&world, sample("dispatcher.wake.json")).await;
+    assert_eq!(dials(&world).await, 1);
+    invoke(&world, sample("dispatcher.wake.json")).await;
+    assert_eq!(dials(&world).await, 8, "it is well again");
+}
+
+#[tokio::test]
 async fn a_dial_whose_answer_was_lost_is_adopted_from_the_list_by_its_claim() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
     let claim = world.lead("c", "lead-0").await.unwrap();

@@ -292,7 +292,8 @@ impl Message {
         if body.trim_ascii_start().first().is_none_or(|first| *first != b'{') {
             return Err(MessageError("it is not a JSON object".into()));
         }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|error| MessageError(error.to_string()))?;
+        let body: Body<'_> =
+            serde_json::from_slice(body).map_err(|error| MessageError(without_value(&error)))?;
         match (body.campaign, body.resume) {
             (Some(spec), None) => {
                 let mut leads = Vec::with_capacity(body.leads.len());

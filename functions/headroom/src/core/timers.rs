@@ -71,6 +71,12 @@ impl Timers {
         signed(self.divided(30, 1_000))
     }
 
+    /// How much later the list must still be without an unanswered dial's call, where it shows no other
+    /// call made since, for its absence to be proof. Vapi's own example waits for one minute.
+    pub fn absence(&self) -> SignedDuration {
+        signed(self.divided(300, 5_000))
+    }
+
     /// How long before a held line's taking the list of calls is read from: clocks differ.
     pub fn clock_skew(&self) -> SignedDuration {
         SignedDuration::from_secs(30)

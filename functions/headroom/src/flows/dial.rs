@@ -32,6 +32,8 @@ const DIALS_AT_ONCE: usize = 200;
 const SPARE_LEADS: usize = 8;
 /// Leads put off at once whose window is closed.
 const POSTPONED_AT_ONCE: usize = 64;
+/// What an invocation leaves itself to come to its end.
+const TIME_TO_END: SignedDuration = SignedDuration::from_secs(5);
 /// Refused takings in a row after which an invocation leaves the field to the others.
 const REFUSALS: u32 = 4;
 
@@ -86,8 +88,13 @@ impl App {
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         let now = self.clock.now();
-        if now + 2 * signed(self.timers.dial_timeout()) >= *deadline {
-            tracing::warn!(line.key = %claim, "dial comes too late and is given back");
+        let open = campaign
+            .spec
+            .window
+            .as_ref()
+            .is_none_or(|window| window.opens(now, lead.timezone.as_ref()) == Some(now));
+        if now + 2 * signed(self.timers.dial_timeout()) >= *deadline || !open {
+            tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
             return self.log_failure(self.undo(&lead, lease, None).await, claim);
         }
         let dialed = self.vapi.dial(&campaign.spec, &lead, now).await;
@@ -117,7 +124,9 @@ impl App {
                     self.observe_end(&lead, &call, &end).await?;
                 }
                 if dial.rest_count > 1 {
+                    // The probe went through: the others may follow.
                     self.table.end_rests().await?;
+                    self.wake_at(self.clock.now()).await;
                 }
                 let org = org.filter(|_| !dial.known_org);
                 self.table.note_vapi(org.as_ref(), changed_limit(limits, dial.known_limit)).await
@@ -132,8 +141,13 @@ impl App {
                         self.settle_as(lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
                     }
                     Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
-                    Ok(_) => self.undo(lead, lease, Some(rest)).await,
-                    Err(_) => self.leave_unknown(claim).await,
+                    // Not found is as often "not yet" as "not at all".
+                    Ok(_) | Err(_) => {
+                        self.leave_unknown(claim).await?;
+                        self.table.rest(rest).await?;
+                        self.wake_at(rest.until).await;
+                        Ok(())
+                    }
                 }
             }
             Dialed::Throttled { until } => {
@@ -161,7 +175,9 @@ impl App {
                 let row = dial.rest_count - 1;
                 let until =
                     if row == 0 { self.clock.now() } else { self.clock.now() + self.timers.hold_off(row) };
-                self.table.rest(Rest { until, ..rest }).await
+                self.table.rest(Rest { until, ..rest }).await?;
+                self.wake_at(until).await;
+                Ok(())
             }
         }
     }
@@ -244,7 +260,10 @@ impl Dispatch<'_> {
                 app.wake_at(now).await;
                 return Ok(());
             }
-            let wanted = room.lines.min(LINES_AT_ONCE) as usize;
+            // After a dial without a clear answer, one goes ahead to see whether Vapi is well: a line
+            // whose dial has no answer is held for minutes.
+            let probing = self.pool.hold_count > 0;
+            let wanted = if probing { 1 } else { room.lines.min(LINES_AT_ONCE) } as usize;
             let leads = self.callable(&campaign, wanted, now).await?;
             if leads.is_empty() {
                 return app.finish_if_over(&campaign, &self.pool).await;
@@ -259,6 +278,9 @@ impl Dispatch<'_> {
                     let deadline = now + app.timers.dial_deadline();
                     for lease in leases {
                         self.start(&campaign, lease, deadline, rest_count).await;
+                    }
+                    if probing {
+                        return Ok(());
                     }
                 }
                 Taken::Refused(pool) => {
@@ -290,7 +312,7 @@ impl Dispatch<'_> {
             return Ok(Vec::new());
         }
         let page = wanted.max(POSTPONED_AT_ONCE) + SPARE_LEADS;
-        while self.app.clock.now() < self.until {
+        while self.app.clock.now() + TIME_TO_END < self.until {
             let ready = self.app.table.ready_leads(&campaign.code, now, page).await?;
             if ready.is_empty() {
                 break;

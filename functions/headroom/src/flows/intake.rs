@@ -4,7 +4,6 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::SignedDuration;
 
 use crate::core::campaign::{BadLead, CampaignState, Message, MessageError, NewLead, Spec};
@@ -104,12 +103,11 @@ impl App {
 
         // In the order of the list, a microsecond apart, the last of them now.
         let due = |place: usize| now - SignedDuration::from_micros((leads.len() - 1 - place) as i64);
-        let puts: Vec<_> = leads
-            .iter()
-            .enumerate()
-            .map(|(place, lead)| self.table.put_lead(&code, message, lead, due(place)))
-            .collect();
-        let stored: Vec<Stored> = futures::stream::iter(puts).buffered(WRITES_AT_ONCE).try_collect().await?;
+        let mut stored = Vec::with_capacity(leads.len());
+        for (page, few) in leads.chunks(WRITES_AT_ONCE).enumerate() {
+            let put = |(n, lead)| self.table.put_lead(&code, message, lead, due(page * WRITES_AT_ONCE + n));
+            stored.extend(futures::future::try_join_all(few.iter().enumerate().map(put)).await?);
+        }
         let count = |what| stored.iter().filter(|stored| **stored == what).count() as u32;
         let (new, again, known) = (count(Stored::New), count(Stored::Again), count(Stored::Known));
         for (lead, _) in leads.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::Collision) {
@@ -120,9 +118,11 @@ impl App {
         // Those of an earlier try that died before it had counted them are counted now; a message
         // that is counted is not counted again.
         if new + again > 0 || !counted_before {
-            let campaign = self.table.count_message(&code, message, new + again).await?;
-            let (done, failed) = campaign.settled;
-            if campaign.state == CampaignState::Finished && campaign.leads > Some(done + failed) {
+            self.table.count_message(&code, message, new + again).await?;
+            if let Some(campaign) = self.table.read_campaign(&code).await?
+                && campaign.state == CampaignState::Finished
+                && campaign.leads > Some(campaign.settled.0 + campaign.settled.1)
+            {
                 self.table.reopen_campaign(&code).await?;
             }
         }

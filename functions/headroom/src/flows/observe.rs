@@ -15,6 +15,9 @@ use crate::vapi::message::{CallEvent, Happened};
 use super::App;
 use super::settle::Settled;
 
+/// How long a webhook's answer may wait for Vapi, in the rare case that it asks back.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What an event came to, for logs and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -161,11 +164,15 @@ impl App {
         } else {
             // Rare: something broke, and whether the person had answered decides if they are called
             // again. Vapi's own record says; without it the report or the pass settles this.
-            match self.vapi.get_call(call).await {
-                Ok(Some(found)) if found.has_ended() => found.end,
-                Ok(_) => return Ok(Effect::Waiting),
-                Err(error) => {
+            match tokio::time::timeout(PATIENCE, self.vapi.get_call(call)).await {
+                Ok(Ok(Some(found))) if found.has_ended() => found.end,
+                Ok(Ok(_)) => return Ok(Effect::Waiting),
+                Ok(Err(error)) => {
                     tracing::warn!(call.id = %call, error = chain(&error), "the end of a call is left to the pass");
+                    return Ok(Effect::Waiting);
+                }
+                Err(_) => {
+                    tracing::warn!(call.id = %call, "Vapi is slow; the end of a call is left to the pass");
                     return Ok(Effect::Waiting);
                 }
             }

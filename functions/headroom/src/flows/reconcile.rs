@@ -113,25 +113,27 @@ struct Look<'a> {
     bound: HashSet<CallId>,
     listing: Listing,
     pass: Pass,
+    /// What went wrong first.
+    failed: Option<TableError>,
 }
 
 impl<'a> Look<'a> {
     async fn around(app: &'a App, pool: &'a Pool) -> Result<Self, TableError> {
         let now = app.clock.now();
         let leads = app.table.read_leads(&held_claims(pool)).await?;
+        let since = look_back(app, pool, &leads, now);
         let bound = leads.iter().filter_map(|lead| bound_call(lead).cloned()).collect();
         let leads =
             leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
-        let oldest = pool.lines.values().map(Token::since).min().unwrap_or(now);
-        let since =
-            oldest.min(now - app.timers.scaled(LOOK_BACK)).max(now - app.timers.scaled(LONGEST_LOOK_BACK))
-                - app.timers.clock_skew();
         let listing = app.vapi.list_calls(since).await.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "Vapi did not list its calls; only ceilings are looked at");
+            tracing::warn!(
+                error = chain(&error),
+                "Vapi did not list its calls; asking for the oldest one by one"
+            );
             Listing::unanswered()
         });
         let pass = Pass { listed: listing.calls.len() as u32, ..Pass::default() };
-        Ok(Self { app, pool, now, leads, bound, listing, pass })
+        Ok(Self { app, pool, now, leads, bound, listing, pass, failed: None })
     }
 
     async fn reconcile(mut self) -> Result<Pass, TableError> {
@@ -146,19 +148,15 @@ impl<'a> Look<'a> {
         if live != self.pool.counts.total as usize {
             tracing::info!(ledger = self.pool.counts.total, vapi = live, "ledger and Vapi's list differ");
         }
-        let unlisted = self.see_listed(&listed, newest).await?;
-        self.see_unlisted(unlisted).await?;
+        let unlisted = self.see_listed(&listed, newest).await;
+        self.see_unlisted(unlisted).await;
         self.find_missed(&listed).await?;
-        Ok(self.pass)
+        self.failed.map_or(Ok(self.pass), Err)
     }
 
     /// Goes through the held lines whose call is in the list, or that have no call yet. Returns the
     /// others: a lease and its call.
-    async fn see_listed(
-        &mut self,
-        listed: &[Call],
-        newest: Option<Timestamp>,
-    ) -> Result<Vec<(Lease, CallId)>, TableError> {
+    async fn see_listed(&mut self, listed: &[Call], newest: Option<Timestamp>) -> Vec<(Lease, CallId)> {
         let by_call: HashMap<&CallId, &Call> = listed.iter().map(|call| (&call.id, call)).collect();
         let by_claim: HashMap<&ClaimKey, &Call> =
             listed.iter().filter_map(|call| Some((call.claim.as_ref()?, call))).collect();
@@ -167,39 +165,65 @@ impl<'a> Look<'a> {
             let lease = Lease { key: key.clone(), token: token.clone() };
             let (claim, call) = match key {
                 LineKey::Observed(call) => (None, Some(call.clone())),
-                LineKey::Claim(claim) => match self.current(claim, &lease).await? {
-                    Some(lead) => (Some(claim), bound_call(lead).cloned()),
-                    None => continue,
+                LineKey::Claim(claim) => match self.current(claim, &lease).await {
+                    Ok(Some(lead)) => (Some(claim), bound_call(lead).cloned()),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        self.keep_going(&lease, Err(error));
+                        continue;
+                    }
                 },
             };
             let seen = match (&call, claim) {
                 (Some(call), _) => by_call.get(call),
                 (None, claim) => claim.and_then(|claim| by_claim.get(claim)),
             };
-            match (seen, call) {
-                (Some(seen), _) => self.see(&lease, seen).await?,
-                (None, Some(call)) => unlisted.push((lease, call)),
-                (None, None) => self.see_unanswered(&lease, newest).await?,
-            }
+            let done = match (seen, call) {
+                (Some(seen), _) => self.see(&lease, seen).await,
+                (None, Some(call)) => {
+                    unlisted.push((lease, call));
+                    continue;
+                }
+                (None, None) => self.see_unanswered(&lease, newest).await,
+            };
+            self.keep_going(&lease, done);
         }
-        Ok(unlisted)
+        unlisted
     }
 
     /// Asks for the calls that the list does not show, one by one, the longest-held lines first.
-    async fn see_unlisted(&mut self, mut unlisted: Vec<(Lease, CallId)>) -> Result<(), TableError> {
+    async fn see_unlisted(&mut self, mut unlisted: Vec<(Lease, CallId)>) {
         unlisted.sort_by_key(|(lease, _)| lease.token.since());
-        // If the list was not answered, these would not be either, and each would wait for its time-out.
-        let asked = if self.listing.answered { unlisted.len().min(SINGLE_READS) } else { 0 };
+        let asked = unlisted.len().min(SINGLE_READS);
+        // Where they are more, each has its turn within a few passes.
+        let passes = self.now.as_second() / 60;
+        if unlisted.len() > asked {
+            let turn = (passes.unsigned_abs() as usize * asked) % unlisted.len();
+            unlisted.rotate_left(turn);
+        }
         let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call)| self.app.vapi.get_call(call)).collect();
         let mut found = futures::future::join_all(reads).await.into_iter();
         for (lease, call) in &unlisted {
             match found.next().and_then(|answer| answer.ok().flatten()) {
-                Some(found) => self.see(lease, &found).await?,
+                Some(found) => {
+                    let seen = self.see(lease, &found).await;
+                    self.keep_going(lease, seen);
+                }
                 // Not found is as often "not yet" as "over": no proof of anything.
-                None => self.look_at_ceiling(lease, Some(call)).await?,
+                None => {
+                    let seen = self.look_at_ceiling(lease, Some(call)).await;
+                    self.keep_going(lease, seen);
+                }
             }
         }
-        Ok(())
+    }
+
+    /// One line that cannot be dealt with does not stop the pass from dealing with the others.
+    fn keep_going(&mut self, lease: &Lease, done: Result<(), TableError>) {
+        if let Err(error) = done {
+            tracing::error!(line.key = %lease.key, error = chain(&error), "line not reconciled");
+            self.failed = self.failed.take().or(Some(error));
+        }
     }
 
     /// The lead of a held line.
@@ -274,15 +298,17 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// A dial without an answer that Vapi does not show. Absence is proof only once the list has
-    /// shown calls made after the last instant at which this one can have been.
+    /// A dial without an answer that Vapi does not show. Absence is proof only in a list that is
+    /// complete from before the dial on, and has shown calls made after the last instant at which this
+    /// one can have been, or is still without it minutes later in an account where nothing else moves.
     async fn see_unanswered(&mut self, lease: &Lease, newest: Option<Timestamp>) -> Result<(), TableError> {
         let Some(lead) = self.lead(&lease.key) else { return Ok(()) };
         let (LeadState::Dialing { deadline, .. } | LeadState::Unknown { deadline, .. }) = &lead.state else {
             return Ok(());
         };
-        let shown_later = self.listing.complete && newest.is_some_and(|newest| newest > *deadline);
-        if self.now <= *deadline || !shown_later {
+        let late = *deadline + self.app.timers.absence();
+        let shown_later = newest.is_some_and(|newest| newest > *deadline) || self.now > late;
+        if self.now <= *deadline || !self.listing.complete || !shown_later {
             return self.look_at_ceiling(lease, None).await;
         }
         let claim = lead.claim();
@@ -345,6 +371,17 @@ impl<'a> Look<'a> {
         }
         Ok(())
     }
+}
+
+/// From when on calls are listed: before every dial without an answer, since its absence must mean
+/// something, and before every other held line that is not too old for that.
+fn look_back(app: &App, pool: &Pool, leads: &[Lead], now: Timestamp) -> Timestamp {
+    let unanswered = |lead: &&Lead| bound_call(lead).is_none();
+    let unanswered = leads.iter().filter(unanswered).filter_map(Lead::lease).map(|lease| lease.token.since());
+    let oldest = pool.lines.values().map(Token::since).min().unwrap_or(now);
+    let since =
+        oldest.min(now - app.timers.scaled(LOOK_BACK)).max(now - app.timers.scaled(LONGEST_LOOK_BACK));
+    unanswered.min().map_or(since, |unanswered| unanswered.min(since)) - app.timers.clock_skew()
 }
 
 fn bound_call(lead: &Lead) -> Option<&CallId> {

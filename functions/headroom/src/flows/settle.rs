@@ -106,8 +106,13 @@ impl App {
     /// Records the end of a call that Headroom only observes, then frees its line if it holds one.
     /// The record first: whoever takes a line for this call later reads it, and gives the line back.
     pub(super) async fn end_observed(&self, pool: &Pool, call: &CallId, end: &End) -> Result<(), TableError> {
-        let lease = pool.lease(&LineKey::Observed(call.clone()));
+        let key = LineKey::Observed(call.clone());
         self.table.record_ended(call, end, self.clock.now()).await?;
+        let lease = match pool.lease(&key) {
+            Some(lease) => Some(lease),
+            // Taken since the pool was read, by one who read the record before it was written?
+            None => self.table.read_pool().await?.lease(&key),
+        };
         if let Some(lease) = lease {
             self.free(&lease, None).await?;
             tracing::info!(

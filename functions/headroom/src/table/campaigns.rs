@@ -1,7 +1,12 @@
 //! Campaigns: what each asks for, its state, and how many leads it has.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{
+    CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
@@ -19,6 +24,9 @@ pub enum Opened {
     /// Another campaign's id has the same short code: this one cannot be stored.
     Collision,
 }
+
+/// Tries at counting a message while others are being counted.
+const CONFLICTS: u64 = 8;
 
 impl Table {
     fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
@@ -96,30 +104,58 @@ impl Table {
     }
 
     /// Counts the leads that a message brought, once for each message however often it comes.
-    /// Returns the campaign as it is then.
     ///
-    /// Condition: this message is not counted yet.
+    /// The only transaction there is: that the message is counted, and the count. Condition: this
+    /// message is not counted yet.
     pub async fn count_message(
         &self,
         code: &CampaignCode,
         message: &MessageCode,
         leads: u32,
-    ) -> Result<Campaign, TableError> {
-        let sent = self
-            .campaign(code)
-            .update_expression("SET leads = if_not_exists(leads, :none) + :leads ADD msgs :message")
+    ) -> Result<(), TableError> {
+        const OPERATION: &str = "count a message's leads";
+        let counted = Put::builder()
+            .table_name(&self.name)
+            .item("pk", s(format!("C#{}", code.as_str())))
+            .item("sk", s(format!("M#{}", message.as_str())))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .expect("the table and the item are given");
+        let count = Update::builder()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s(format!("C#{}", code.as_str())))
+            .update_expression("SET leads = if_not_exists(leads, :none) + :leads")
+            .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":none", n(0))
-            .condition_expression("attribute_exists(pk) AND NOT contains(msgs, :code)")
             .expression_attribute_values(":leads", n(leads))
-            .expression_attribute_values(":message", AttributeValue::Ss(vec![message.as_str().to_owned()]))
-            .expression_attribute_values(":code", s(message.as_str()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let (Written::Applied(item) | Written::Refused(item)) =
-            sent.outcome("count a message's leads", |output| output.attributes)?;
-        campaign_of(&item.unwrap_or_default())
+            .build()
+            .expect("the table, the key and the update are given");
+        let both = [
+            TransactWriteItem::builder().put(counted).build(),
+            TransactWriteItem::builder().update(count).build(),
+        ];
+        for attempt in 1.. {
+            let sent =
+                self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
+            let Err(error) = sent else { return Ok(()) };
+            let reasons = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    cancelled.cancellation_reasons()
+                }
+                _ => return Err(TableError::call(OPERATION)(error)),
+            };
+            let is = |reason: &CancellationReason, code| reason.code() == Some(code);
+            if reasons.first().is_some_and(|reason| is(reason, "ConditionalCheckFailed")) {
+                return Ok(());
+            }
+            // Another message of the campaign is being counted: the SDK does not try that again by itself.
+            if attempt == CONFLICTS || !reasons.iter().any(|reason| is(reason, "TransactionConflict")) {
+                return Err(TableError::call(OPERATION)(error));
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(10..=40 * attempt))).await;
+        }
+        Ok(())
     }
 
     /// finished → running: leads have come since. Returns whether it was finished.

@@ -4,7 +4,7 @@
 //! puts it into the index; `due` stays through a claim, so that a lead that goes back untouched goes
 //! back to its place in the queue. Nothing else writes `claims`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
@@ -224,14 +224,15 @@ impl Table {
     /// Many leads, consistently, in no order; those that are not there are left out.
     pub async fn read_leads(&self, claims: &[ClaimKey]) -> Result<Vec<Lead>, TableError> {
         const PAGE: usize = 100;
-        let mut leads = Vec::with_capacity(claims.len());
-        for page in claims.chunks(PAGE) {
-            let keys = page
-                .iter()
-                .map(|claim| {
-                    Item::from([("pk".to_owned(), pk(&claim.campaign)), ("sk".to_owned(), sk(&claim.lead))])
-                })
-                .collect::<Vec<_>>();
+        // Two claims of one lead are one item, and a batch that names an item twice is refused.
+        let named: BTreeSet<_> = claims.iter().map(|claim| (&claim.campaign, &claim.lead)).collect();
+        let named: Vec<_> = named.into_iter().collect();
+        let mut leads = Vec::with_capacity(named.len());
+        for page in named.chunks(PAGE) {
+            let key = |(campaign, lead): &(&CampaignCode, &LeadRef)| {
+                Item::from([("pk".to_owned(), pk(campaign)), ("sk".to_owned(), sk(lead))])
+            };
+            let keys = page.iter().map(key).collect::<Vec<_>>();
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)

@@ -1,13 +1,14 @@
 //! The DynamoDB table: every read and every conditional write is one named function here, and no
 //! other module spells an attribute, a key or a condition.
 //!
-//! One table, single items written alone, no transactions:
+//! One table, single items written alone; one transaction, for the counting of a message:
 //!
 //! | item | `pk` | `sk` | module |
 //! |---|---|---|---|
 //! | ledger of a pool | `POOL#main` | `LEDGER#0` | [`ledger`] |
 //! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
 //! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
+//! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
 //! | ended call | `CALL#<id>` | `CALL` | [`calls`] |
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!

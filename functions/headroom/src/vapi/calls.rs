@@ -147,14 +147,12 @@ pub struct Listing {
     pub calls: Vec<Call>,
     /// Whether every call created since the asked instant is among them.
     pub complete: bool,
-    /// Whether Vapi answered at all.
-    pub answered: bool,
 }
 
 impl Listing {
     /// What a list that was not answered shows: nothing, and no absence either.
     pub fn unanswered() -> Self {
-        Self { calls: Vec::new(), complete: false, answered: false }
+        Self { calls: Vec::new(), complete: false }
     }
 
     /// When the newest of the listed calls was created.
@@ -163,10 +161,10 @@ impl Listing {
     }
 }
 
-/// Most calls that Vapi gives at once.
-const PAGE: usize = 1000;
+/// Calls asked for at once. Vapi gives up to 1,000, but each comes with its transcript.
+const PAGE: usize = 200;
 /// Most pages read in one go: a bound on time and money, not on truth (see [`Listing::complete`]).
-const PAGES: usize = 5;
+const PAGES: usize = 15;
 
 impl Vapi {
     /// The call `id`, or `None` where Vapi says that there is none (which is no proof: it says so of
@@ -184,13 +182,13 @@ impl Vapi {
         }
     }
 
-    /// The calls created since `since`, up to 5,000 of them.
+    /// The calls created since `since`, up to 3,000 of them.
     ///
     /// Vapi has no cursor and promises no order, so pages are cut by creation time on the side
     /// that the page before reached to.
     pub async fn list_calls(&self, since: Timestamp) -> Result<Listing, VapiError> {
         const REQUEST: &str = "GET /call";
-        let mut listing = Listing { calls: Vec::new(), complete: false, answered: true };
+        let mut listing = Listing { calls: Vec::new(), complete: false };
         let (mut from, mut until) = (since, None::<Timestamp>);
         for _ in 0..PAGES {
             let mut request = self
@@ -209,7 +207,8 @@ impl Vapi {
             listing
                 .calls
                 .extend(page.iter().filter(|call| call.created.is_none_or(|at| at >= since)).cloned());
-            if raw.len() < PAGE {
+            // More than asked for: whoever answers has no pages.
+            if raw.len() != PAGE {
                 listing.complete = true;
                 break;
             }

@@ -171,19 +171,25 @@ fn error_message(body: &[u8]) -> String {
     mask_numbers(&text)
 }
 
-/// Cuts a text short and hides every row of five digits or more, which may be a phone number.
+/// Cuts a text short and hides every row of seven digits or more, however they are spaced: it may
+/// be a phone number.
 fn mask_numbers(text: &str) -> String {
     let mut masked = String::new();
-    let mut digits = String::new();
-    for c in text.chars().take(MESSAGE_LEN).chain([' ']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
+    let mut row = String::new();
+    let end_row = |row: &mut String, masked: &mut String| {
+        let digits = row.chars().filter(char::is_ascii_digit).count();
+        masked.push_str(if digits >= 7 { "…" } else { row });
+        row.clear();
+    };
+    for c in text.chars().take(MESSAGE_LEN) {
+        if c.is_ascii_digit() || (!row.is_empty() && matches!(c, ' ' | '-' | '.' | '(' | ')')) {
+            row.push(c);
+        } else {
+            end_row(&mut row, &mut masked);
+            masked.push(if c.is_control() { ' ' } else { c });
         }
-        masked.push_str(if digits.len() >= 5 { "…" } else { &digits });
-        digits.clear();
-        masked.push(if c.is_control() { ' ' } else { c });
     }
+    end_row(&mut row, &mut masked);
     masked.trim_end().to_owned()
 }
 
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn error_messages_are_read_from_every_shape_and_hide_numbers() {
-        let cases: [(&str, &str); 6] = [
+        let cases: [(&str, &str); 7] = [
             (r#"{"message":"Rate limit exceeded","statusCode":429}"#, "Rate limit exceeded"),
             (
                 r#"{"message":["a must be a UUID","b is required"],"error":"Bad Request"}"#,
@@ -201,7 +207,8 @@ mod tests {
             ),
             (r#"{"error":"Over Concurrency Limit"}"#, "Over Concurrency Limit"),
             ("<html>522</html>", "<html>522</html>"),
-            (r#"{"message":{"deep":1},"error":"number +14155550100 is bad"}"#, "number +… is bad"),
+            (r#"{"message":{"deep":1},"error":"number +14155550100 is bad"}"#, "number +…is bad"),
+            (r#"{"message":"+1 (415) 555-0100, code 400"}"#, "+…, code 400"),
             ("", ""),
         ];
         for (body, message) in cases {
