@@ -6,6 +6,7 @@ mod rehearsal;
 mod verdict;
 mod view;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -30,7 +31,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     let level =
         if matches!(cli.command, Some(Command::Serve(_))) { LevelFilter::INFO } else { LevelFilter::ERROR };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_target(false).with_writer(std::io::stderr).with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .init();
     match cli.command {
         Some(Command::Serve(args)) => serve(args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Engines) => run_engines().await.map(|()| ExitCode::SUCCESS),
