@@ -9,7 +9,11 @@ use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent
 use headroom::flows::App;
 use headroom::flows::intake::IntakeError;
 use headroom::logging::chain;
-use headroom::{core::timers::Timers, wake};
+use headroom::wake;
+use jiff::SignedDuration;
+
+/// How long an invocation may run where nobody says: the template's limit.
+const TIME_LIMIT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Handles one batch. Messages that could not be stored are reported, so that only they come back;
 /// one that can never be goes the same way, into the dead-letter queue.
@@ -34,7 +38,7 @@ pub async fn handle(app: &Arc<App>, event: SqsEvent, deadline_ms: i64) -> SqsBat
     let until = jiff::Timestamp::from_millisecond(deadline_ms)
         .ok()
         .filter(|deadline| *deadline > now)
-        .unwrap_or(now + Timers::default().dial_deadline());
+        .unwrap_or(now + TIME_LIMIT);
     match app.dispatch(until).await {
         Ok(done) if done.taken > 0 => {
             tracing::info!(lines.taken = done.taken, refused = done.refused, "dispatched")

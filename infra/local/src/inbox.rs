@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use headroom::core::campaign::Spec;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::engines::Engines;
@@ -81,20 +83,29 @@ impl Inbox {
 }
 
 /// Cuts a campaign message into messages of the same campaign with fewer leads each.
-fn parts(body: &str) -> anyhow::Result<Vec<String>> {
+pub fn parts(body: &str) -> anyhow::Result<Vec<String>> {
     if body.len() <= CHUNK {
         return Ok(vec![body.to_owned()]);
     }
-    #[derive(serde::Deserialize, serde::Serialize)]
-    struct Parts<'a> {
-        #[serde(borrow)]
-        campaign: &'a serde_json::value::RawValue,
-        #[serde(borrow)]
-        leads: Vec<&'a serde_json::value::RawValue>,
+    #[derive(serde::Deserialize)]
+    struct Whole<'a> {
+        campaign: Option<Spec>,
+        #[serde(borrow, default)]
+        leads: Vec<&'a RawValue>,
+        resume: Option<String>,
     }
-    let whole: Parts<'_> = serde_json::from_str(body)?;
+    /// The campaign is written anew: as it came, it may be mostly space.
+    #[derive(serde::Serialize)]
+    struct Part<'a> {
+        campaign: &'a Spec,
+        leads: Vec<&'a RawValue>,
+    }
+    let whole: Whole<'_> = serde_json::from_str(body)?;
+    let Some(campaign) = &whole.campaign else {
+        return Ok(vec![serde_json::json!({ "resume": whole.resume }).to_string()]);
+    };
     let mut parts = Vec::new();
-    let mut part = Parts { campaign: whole.campaign, leads: Vec::new() };
+    let mut part = Part { campaign, leads: Vec::new() };
     let mut size = 0;
     // A lead this large was refused when the message was read.
     for lead in whole.leads.into_iter().filter(|lead| lead.get().len() <= CHUNK) {
@@ -136,6 +147,26 @@ mod tests {
             ids.extend(leads.into_iter().map(|lead| lead.id));
         }
         assert_eq!(ids.len(), 10_000);
+    }
+
+    #[test]
+    fn a_message_that_is_large_for_other_reasons_is_taken_all_the_same() {
+        let space = " ".repeat(2 * CHUNK);
+        let campaign = r#""id":"c","assistantId":"a","phoneNumberId":"p""#;
+        let lead = r#"{"number":"+15555550100"}"#;
+        for body in [
+            format!(r#"{{"campaign":{{{campaign}{space}}},"leads":[{lead}]}}"#),
+            format!(r#"{{"campaign":{{{campaign}}}{space}}}"#),
+            format!(r#"{{"resume":"c"{space}}}"#),
+        ] {
+            let whole = Message::parse(body.as_bytes()).expect("good");
+            let parts = parts(&body).expect("cuts");
+            assert!(parts.len() == 1 && parts[0].len() < 256 * 1024);
+            assert_eq!(Message::parse(parts[0].as_bytes()).expect("as good"), whole);
+        }
+        let large = format!(r#"{{"campaign":{{{campaign}}},"leads":[{{"number":"+15555550100"{space}}}]}}"#);
+        let Ok(Message::Leads { leads, bad, .. }) = Message::parse(large.as_bytes()) else { panic!("leads") };
+        assert_eq!((leads.len(), bad.len()), (0, 1), "no part would have room for it");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use headroom::config::Callers;
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
-use headroom::flows::{App, SystemClock, main_pool};
+use headroom::flows::{App, SystemClock, main_pool, random_nonce};
 use headroom::logging::chain;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
@@ -78,6 +78,7 @@ impl System {
             vapi: Vapi::new(&settings.vapi_url, &settings.vapi_key, timers.clone())?,
             wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.wake_url),
             clock: Arc::new(SystemClock),
+            nonce: random_nonce,
             timers: timers.clone(),
             policy: settings.policy,
             adopt_limit: settings.adopt_limit,

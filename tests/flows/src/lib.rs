@@ -15,7 +15,7 @@ use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, 
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
 use headroom::core::timers::Timers;
-use headroom::flows::{App, Clock, main_pool};
+use headroom::flows::{App, Clock, main_pool, random_nonce};
 use headroom::table::Table;
 use headroom::table::leads::Step;
 use headroom::table::ledger::Taken;
@@ -183,6 +183,7 @@ impl World {
             vapi: Vapi::new(&vapi.url, &Secret::new("key"), timers.clone())?,
             wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&wakes.url)), queue),
             clock: clock.clone(),
+            nonce: random_nonce,
             timers,
             policy,
             adopt_limit: false,

@@ -124,7 +124,7 @@ async fn a_claim_that_was_never_dialed_goes_back_once_the_list_shows_later_calls
     assert_eq!(state().await, "dialing");
     // Late enough, but the list shows no call made since: absence is no proof.
     let taken = world.clock.now();
-    world.clock.advance(SignedDuration::from_mins(3));
+    world.clock.advance(SignedDuration::from_secs(80));
     world.vapi.answers(200, list(taken));
     world.app.reconcile().await.unwrap();
     assert_eq!(state().await, "dialing");
@@ -141,10 +141,10 @@ async fn in_an_account_where_nothing_else_moves_absence_is_proof_after_minutes()
     let claim = world.lead("c", "lead-0").await.unwrap();
     world.dialing(&claim).await.unwrap();
     world.vapi.answers(200, "[]");
-    for (minutes, state) in [(3, "dialing"), (2, "dialing"), (2, "ready")] {
-        world.clock.advance(SignedDuration::from_mins(minutes));
+    for (seconds, state) in [(80, "dialing"), (30, "dialing"), (10, "ready")] {
+        world.clock.advance(SignedDuration::from_secs(seconds));
         world.app.reconcile().await.unwrap();
-        assert_eq!(lead(&world, "lead-0").await.state.name(), state, "{minutes} min later");
+        assert_eq!(lead(&world, "lead-0").await.state.name(), state, "{seconds} s later");
     }
 }
 

@@ -467,8 +467,11 @@ async fn play(engine: &World, case: &Case) {
     let tally = |pool: &mut Pool, change: &dyn Fn(&mut Tally)| {
         change(pool.campaigns.get_mut(&claim.campaign).unwrap());
     };
+    // Whatever moves it, the lead remembers the call.
+    let its_call = call.clone();
     let moved = |state: fn(&Lead) -> LeadState, attempts, spared| {
-        lead.clone().map(|lead| Lead { state: state(&lead), attempts, spared, ..lead })
+        let call = Some(its_call.clone());
+        lead.clone().map(|lead| Lead { state: state(&lead), call, attempts, spared, ..lead })
     };
     let (wanted_pool, wanted_lead, wanted_items, woken) = match case.effect {
         Effect::None => (pool, lead, vec![], false),

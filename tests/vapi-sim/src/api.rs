@@ -4,12 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{FromRequestParts, Path, Query, State},
-    http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, Path, Query, State},
+    http::{HeaderMap, Method, Request, Response as HttpResponse, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::{
     analytics,
@@ -22,9 +24,8 @@ use crate::{
     world::{Call, World},
 };
 
-/// Answers requests until the simulation is stopped.
-pub(crate) async fn serve(sim: Arc<Shared>, connections: Connections) {
-    let router = Router::new()
+fn router(sim: &Arc<Shared>) -> Router {
+    Router::new()
         .route("/call", post(dialing::create_call).get(list_calls))
         .route("/call/{id}", get(read_call))
         .route("/control/{id}", post(control_call))
@@ -32,7 +33,26 @@ pub(crate) async fn serve(sim: Arc<Shared>, connections: Connections) {
         .merge(control::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)
-        .with_state(Arc::clone(&sim));
+        .with_state(Arc::clone(sim))
+}
+
+/// Answers one request that came without a connection; nothing if a connection would have been cut.
+pub(crate) async fn answer(sim: &Arc<Shared>, request: Request<Vec<u8>>) -> Option<HttpResponse<Vec<u8>>> {
+    let switch = Switch::default();
+    let mut request = request.map(Body::from);
+    request.extensions_mut().insert(ConnectInfo(switch.clone()));
+    let Ok(answer) = router(sim).oneshot(request).await;
+    if switch.is_cut() {
+        return None;
+    }
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.ok()?;
+    Some(HttpResponse::from_parts(parts, body.into()))
+}
+
+/// Answers requests until the simulation is stopped.
+pub(crate) async fn serve(sim: Arc<Shared>, connections: Connections) {
+    let router = router(&sim);
     let service = router.into_make_service_with_connect_info::<Switch>();
     let serving = axum::serve(connections, service);
     let stopped = async move { sim.stopped().await };

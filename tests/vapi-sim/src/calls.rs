@@ -147,6 +147,7 @@ impl Life {
         for (at, step) in fate.steps {
             let due = began + self.sim.clock.wall(at);
             let step = tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(due) => step,
                 _ = &mut self.begun.hangup => Step::Ended("manually-canceled"),
             };

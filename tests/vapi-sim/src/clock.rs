@@ -1,8 +1,9 @@
 //! Time: the wall clock that stamps every body, and how fast simulated seconds pass on it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// A wall clock that never steps back, and the pace of simulated time.
 pub(crate) struct Clock {
@@ -22,7 +23,13 @@ impl Clock {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("a machine that runs this was set to a date after 1970");
-        Self { started: Instant::now(), started_ms: since_epoch.as_secs_f64() * 1e3, speed: speed.max(1e-3) }
+        Self::at(since_epoch.as_secs_f64() * 1e3, speed)
+    }
+
+    /// A clock that shows `started_ms` now and goes on as the runtime's time does: with the machine's, or
+    /// in virtual time where that is paused.
+    pub(crate) fn at(started_ms: f64, speed: f64) -> Self {
+        Self { started: Instant::now(), started_ms, speed: speed.max(1e-3) }
     }
 
     /// When the simulation began, in epoch milliseconds.

@@ -67,8 +67,13 @@ impl Switch {
         self.0.store(RESET, Ordering::Release);
     }
 
+    /// Whether the connection was cut in one way or the other.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Acquire) == 0 { Ok(()) } else { Err(io::ErrorKind::ConnectionReset.into()) }
+        if self.is_cut() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 

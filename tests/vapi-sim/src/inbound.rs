@@ -41,17 +41,14 @@ pub(crate) async fn ask(sim: &Shared, snapshot: &Snapshot) -> Answer {
     };
     let body = snapshot.assistant_request(sim.clock.now_ms());
     let answer = match sim.request(&webhook, body, PATIENCE).await {
-        Ok(answer) if answer.status().is_success() => answer.bytes().await,
+        Ok(answer) if answer.status().is_success() => answer.into_body(),
         Ok(answer) => {
             let status = format!("the server answered {}", answer.status());
             return refused("assistant-request-failed", &status, Value::Null);
         }
-        Err(error) => Err(error),
+        Err(_) => return refused("assistant-request-failed", "the server did not answer", Value::Null),
     };
-    match answer {
-        Ok(body) => read(&body),
-        Err(_) => refused("assistant-request-failed", "the server did not answer", Value::Null),
-    }
+    read(&answer)
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@
 mod analytics;
 mod api;
 mod calls;
+mod carrier;
 mod clock;
 mod config;
 mod connection;
@@ -33,9 +34,10 @@ mod webhooks;
 mod wire;
 mod world;
 
+pub use carrier::Deliver;
 pub use config::{
     Config, Faults, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
 };
 pub use settings::Settings;
 pub use sim::Sim;
-pub use truth::{Blocked, CallKind, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts};
+pub use truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts};

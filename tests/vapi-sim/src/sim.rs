@@ -2,15 +2,19 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use axum::http::{Request, Response};
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::{
     api, calls,
+    carrier::{Carrier, Deliver},
+    clock::Clock,
     config::{Config, Faults, Telephony, Traffic, Webhook},
     connection::Connections,
     shared::Shared,
     traffic,
-    truth::Truth,
+    truth::{CallSeen, CallTruth, LinesHeld, Truth},
 };
 
 /// A running simulation. It goes on until [`Sim::stop`], even when every handle is gone.
@@ -29,10 +33,30 @@ impl Sim {
                 if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
             address.set_ip(loopback);
         }
-        let shared = Shared::new(config, format!("http://{address}"));
+        let clock = Clock::start(config.speed);
+        let shared = Shared::new(config, format!("http://{address}"), clock, Carrier::http());
         tokio::spawn(api::serve(Arc::clone(&shared), Connections::of(listener)));
         traffic::spawn(&shared);
         Self(shared)
+    }
+
+    /// The same without sockets: requests come in through [`Sim::ask`], webhooks go out through `deliver`,
+    /// and the clock shows `begins` now. In a runtime of one thread whose time is paused, one seed is one
+    /// history.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn in_process(config: Config, begins: Timestamp, deliver: Deliver) -> Self {
+        let clock = Clock::at(begins.as_millisecond() as f64, config.speed);
+        let url = "http://vapi.invalid".to_owned();
+        let shared = Shared::new(config, url, clock, Carrier::InProcess(deliver));
+        traffic::spawn(&shared);
+        Self(shared)
+    }
+
+    /// Answers one API request; nothing if its connection would have been cut before the answer.
+    pub async fn ask(&self, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>> {
+        api::answer(&self.0, request).await
     }
 
     /// Where the API is, without a slash at the end.
@@ -43,6 +67,16 @@ impl Sim {
     /// What really happened up to now.
     pub fn truth(&self) -> Truth {
         self.0.world().truth()
+    }
+
+    /// What really happened, up to now, to the calls that `is` picks: cheaper than the whole truth.
+    pub fn calls(&self, is: impl Fn(&CallSeen<'_>) -> bool) -> Vec<CallTruth> {
+        self.0.world().calls_where(is)
+    }
+
+    /// Lines that calls hold now.
+    pub fn live(&self) -> LinesHeld {
+        self.0.world().live()
     }
 
     /// Changes the subscription's limit. Calls that are up stay up.

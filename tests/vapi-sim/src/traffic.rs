@@ -29,6 +29,7 @@ async fn stream(sim: Arc<Shared>, which: u64, per_hour: fn(&Traffic) -> f64, arr
             due += sim.clock.wall(fate::gap(fate::key(sim.seed, About::Arrival, which, nth), rate));
             nth += 1;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(due) => {
                     arrive(&sim);
                     continue;

@@ -174,3 +174,18 @@ pub struct WebhookCounts {
     /// Requests that got no 2xx within 20 s. They are not repeated.
     pub failed: u64,
 }
+
+/// A call as it can be picked by: nothing is copied for those that are not.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSeen<'a> {
+    /// Vapi's id.
+    pub id: uuid::Uuid,
+    /// The name that it was asked for with.
+    pub name: Option<&'a str>,
+    /// Whom it calls.
+    pub number: Option<&'a str>,
+    /// Whether it ever held a line.
+    pub held_line: bool,
+    /// Whether it is not over yet.
+    pub is_live: bool,
+}

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::http::{Request, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::sync::mpsc;
@@ -100,11 +101,10 @@ impl Shared {
                 Some(webhook) => self.request(webhook, letter.body.clone(), PATIENCE).await,
                 None => return,
             };
-            // A body is read to its end, or the connection could not be used again.
             let accepted = match answer {
-                Ok(answer) => answer.status().is_success() && answer.bytes().await.is_ok(),
+                Ok(answer) => answer.status().is_success(),
                 Err(error) => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a webhook got no answer");
+                    tracing::debug!(error = %error, "a webhook got no answer");
                     false
                 }
             };
@@ -123,20 +123,19 @@ impl Shared {
         webhook: &Webhook,
         body: String,
         patience: Duration,
-    ) -> Result<reqwest::Response, reqwest::Error> {
-        let request =
-            self.http.post(&webhook.url).timeout(patience).header("content-type", "application/json");
+    ) -> anyhow::Result<Response<Vec<u8>>> {
+        let request = Request::post(&webhook.url).header("content-type", "application/json");
         let request = match &webhook.auth {
             WebhookAuth::None => request,
             WebhookAuth::Secret(secret) => request.header("x-vapi-secret", secret),
-            WebhookAuth::Bearer(token) => request.bearer_auth(token),
+            WebhookAuth::Bearer(token) => request.header("authorization", format!("Bearer {token}")),
             WebhookAuth::Hmac(secret) => {
                 let timestamp = (self.clock.now_ms() as i64).to_string();
                 let signature = sign(secret, &timestamp, &body);
                 request.header("x-timestamp", timestamp).header("x-signature", signature)
             }
         };
-        request.body(body).send().await
+        self.carrier.send(request.body(body.into_bytes())?, patience).await
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     config::{Config, Faults, Telephony, Webhook},
     request::Given,
-    truth::{Blocked, CallKind, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts},
+    truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts},
 };
 
 /// The account.
@@ -213,6 +213,25 @@ impl World {
             timeline: self.timeline.clone(),
             blocked: self.blocked.clone(),
         }
+    }
+
+    /// Lines held now.
+    pub(crate) fn live(&self) -> LinesHeld {
+        self.live
+    }
+
+    /// The calls that `is` picks.
+    pub(crate) fn calls_where(&self, is: impl Fn(&CallSeen<'_>) -> bool) -> Vec<CallTruth> {
+        let seen = |call: &&Call| {
+            is(&CallSeen {
+                id: call.id,
+                name: call.given.name.as_deref(),
+                number: call.given.number.as_deref(),
+                held_line: call.holds_line,
+                is_live: call.ended_ms.is_none(),
+            })
+        };
+        self.calls.iter().filter(seen).map(Call::truth).collect()
     }
 
     fn note_refusal(&mut self, now: f64, kind: CallKind) {

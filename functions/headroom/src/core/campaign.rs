@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::ids::{CampaignCode, CampaignId, LeadId, PhoneNumber};
 use super::window::{Window, zone};
@@ -278,6 +279,9 @@ pub struct MessageError(String);
 /// Most bytes one lead's variables may have: an item is paid for by size, and Vapi's limits are near.
 const MAX_VARIABLES: usize = 16 * 1024;
 
+/// Most bytes one lead may have, everything included: a message on the queue has room for some.
+const MAX_LEAD: usize = 64 * 1024;
+
 impl Message {
     /// Reads a campaign message. A lead that is no good does not stop the others.
     pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
@@ -296,8 +300,8 @@ impl Message {
             serde_json::from_slice(body).map_err(|error| MessageError(without_value(&error)))?;
         match (body.campaign, body.resume) {
             (Some(spec), None) => {
-                let mut leads = Vec::with_capacity(body.leads.len());
-                let mut bad = Vec::new();
+                // No room ahead: what is no lead takes two bytes to send, and a lead a hundred to keep.
+                let (mut leads, mut bad) = (Vec::new(), Vec::new());
                 for (index, raw) in body.leads.into_iter().enumerate() {
                     match read_lead(index, raw.get(), &spec) {
                         Ok(lead) => leads.push(lead),
@@ -327,6 +331,9 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
     if !json.starts_with('{') {
         return Err("it is not a JSON object".into());
     }
+    if json.len() > MAX_LEAD {
+        return Err(format!("it has more than {MAX_LEAD} bytes"));
+    }
     let lead: Unchecked<'_> = serde_json::from_str(json).map_err(|error| without_value(&error))?;
     let number: PhoneNumber = lead.number.parse().map_err(|error| format!("{error}"))?;
     let id = match lead.id {
@@ -344,6 +351,11 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
     if variables.is_some_and(|json| json.len() > MAX_VARIABLES) {
         return Err(format!("variables has more than {MAX_VARIABLES} bytes"));
     }
+    // Passing a value on is easier than reading it: half a surrogate pair, 1e999 or 200 levels would
+    // be noticed by the dial only, when it is too late to say so.
+    if variables.is_some_and(|json| serde_json::from_str::<Map<String, Value>>(json).is_err()) {
+        return Err("variables cannot be read: too deep, a number too large, or text that is none".into());
+    }
     let name = lead.name.map(|name| name.chars().filter(|c| !c.is_control()).take(40).collect::<String>());
     Ok(NewLead {
         index,
@@ -355,14 +367,16 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
     })
 }
 
-/// serde's messages quote the value that did not fit; a lead's values are personal.
+/// serde's messages quote the value that did not fit; a lead's values are personal. A field that
+/// nobody knows is named if it is a word, since that is a slip of the pen; else it may be anything.
 fn without_value(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.split_once(", expected ") {
-        Some((_, expected)) if text.starts_with("invalid") => {
-            format!("a field does not fit: expected {expected}")
-        }
-        _ => text,
+    // From the right: the value comes first, and may have the same words in it.
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text };
+    let field = found.strip_prefix("unknown field `").and_then(|field| field.strip_suffix('`'));
+    match field.filter(|field| field.len() <= 32 && field.bytes().all(|b| b.is_ascii_alphabetic())) {
+        Some(field) => format!("unknown field `{field}`, expected {expected}"),
+        None => format!("a field does not fit: expected {expected}"),
     }
 }
 
@@ -427,6 +441,30 @@ mod tests {
         let leads = r#"[{"number":"+14155550100"},{"number":"+14155550101","timezone":"UTC"}]"#;
         assert_eq!(bad_leads(window, leads).len(), 1);
         assert_eq!(bad_leads("", leads).len(), 0);
+    }
+
+    #[test]
+    fn a_refusal_never_quotes_what_was_sent() {
+        let number = "+14155550100";
+        for field in [
+            format!(r#""{number}":1"#),
+            format!(r#""priority":"{number}""#),
+            format!(r#""maxConcurrency":"x, expected {number}""#),
+            format!(r#""window":{{"days":["{number}"],"start":"09:00","end":"18:00"}}"#),
+        ] {
+            let json = format!(r#"{{"campaign":{{{field}}},"leads":[]}}"#);
+            let error = parse(&json).expect_err(&json).to_string();
+            assert!(!error.contains(&number[1..]) && error.contains("expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn variables_that_no_dial_could_send_are_refused() {
+        let deep = format!("{}0{}", r#"{"a":"#.repeat(200), "}".repeat(200));
+        for variables in [deep.as_str(), r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#] {
+            let leads = format!(r#"[{{"number":"+14155550100","variables":{variables}}}]"#);
+            assert_eq!(bad_leads("", &leads).len(), 1, "{variables}");
+        }
     }
 
     #[test]

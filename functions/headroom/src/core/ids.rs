@@ -207,6 +207,16 @@ impl MessageCode {
     }
 }
 
+impl MessageCode {
+    /// How long this message waits after it met another one for the `attempt`-th time: at least 10 ms,
+    /// at most 40 ms more with each attempt. Each message has delays of its own, so that two that met
+    /// do not meet again.
+    pub fn conflict_delay(&self, attempt: u32) -> std::time::Duration {
+        let sum = self.0.bytes().fold(attempt, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        std::time::Duration::from_millis(u64::from(10 + sum % (40 * attempt.max(1))))
+    }
+}
+
 impl LeadRef {
     /// The reference of a lead id.
     pub fn of(id: &LeadId) -> Self {
@@ -366,7 +376,10 @@ impl Kind {
     }
 }
 
-/// Proof of one taking of one line: kind, instant and, for dials, three random characters.
+/// Proof of one taking of one line: kind, instant and, for dials, five random characters.
+///
+/// Two dispatchers that meet at one lead in one hundredth of a second are told apart by these alone,
+/// and what cannot be told apart would ring twice (P3): so 30 bits, at one byte of ledger for 6.
 ///
 /// A line is freed only by the token it was taken with, so that a late or repeated release cannot
 /// free what another took since. Text form: kind letter, then the instant in hundredths of a second
@@ -376,19 +389,23 @@ pub struct Token(String);
 
 /// 2026-01-01T00:00:00Z in epoch milliseconds: where a token's clock starts.
 const TOKEN_EPOCH_MS: i64 = 1_767_225_600_000;
+/// Random characters of a dial's token.
+const NONCE_LEN: usize = 5;
+/// A dial's token: the kind, the instant and those.
+const LONG_TOKEN: usize = 1 + 6 + NONCE_LEN;
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 
 impl Token {
-    /// A token for a line taken at `now`; `nonce` (18 bits of it) tells two takings at one instant apart.
+    /// A token for a line taken at `now`; `nonce` (30 bits of it) tells two takings at one instant apart.
     pub fn new(kind: Kind, now: Timestamp, nonce: u32) -> Self {
         let centis = ((now.as_millisecond() - TOKEN_EPOCH_MS) / 10).max(0) as u64;
-        let mut text = String::with_capacity(10);
+        let mut text = String::with_capacity(LONG_TOKEN);
         text.push(kind.letter());
         for place in (0..6).rev() {
             text.push(DIGITS[(centis >> (6 * place)) as usize & 63] as char);
         }
         if kind == Kind::Outbound {
-            for place in 0..3 {
+            for place in 0..NONCE_LEN {
                 text.push(DIGITS[(nonce >> (6 * place)) as usize & 63] as char);
             }
         }
@@ -426,8 +443,8 @@ impl FromStr for Token {
         let error = IdError { what: "line token", problem: "is not a kind, 6 digits and a nonce" };
         let bytes = text.as_bytes();
         let long = match bytes.first() {
-            Some(b'o') => 10,
-            Some(b'i' | b'f' | b'w') => 7,
+            Some(b'o') => LONG_TOKEN,
+            Some(b'i' | b'f' | b'w') => LONG_TOKEN - NONCE_LEN,
             _ => return Err(error),
         };
         if bytes.len() == long && bytes[1..].iter().all(|b| DIGITS.contains(b)) {

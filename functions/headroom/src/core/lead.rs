@@ -82,6 +82,10 @@ pub struct Lead {
     pub variables: Option<String>,
     /// Where it is.
     pub state: LeadState,
+    /// The token of the line that its latest claim held or holds.
+    pub token: Option<Token>,
+    /// The call of its latest claim, once known.
+    pub call: Option<CallId>,
     /// Claims so far; the next one's number is one more.
     pub claims: u32,
     /// Attempts that count towards `maxAttempts`.
@@ -244,6 +248,8 @@ mod tests {
             timezone: None,
             variables: None,
             state: LeadState::Ready,
+            token: None,
+            call: None,
             claims: attempts + spared,
             attempts,
             spared,

@@ -59,22 +59,24 @@ impl Timers {
         self.divided(10, 3_000)
     }
 
-    /// From the taking of a line to the last instant at which its call can have been asked for and
-    /// created. Longer than a function may run from take to the end of its dial.
+    /// From the taking of a line to the last instant at which its dial can have been answered or given
+    /// up. No dial is begun that could take longer.
     pub fn dial_deadline(&self) -> SignedDuration {
-        signed(self.divided(60, 8_000))
+        signed(self.divided(40, 8_000))
     }
 
-    /// After an unanswered dial, how long the call may still be in the making at Vapi. The list must
-    /// have shown calls made later than that before absence is proof.
+    /// After a dial was given up, or its deadline has passed, how long the call may still be in the making
+    /// at Vapi. The list must have shown calls made later than that before absence is proof.
     pub fn settling(&self) -> SignedDuration {
         signed(self.divided(30, 1_000))
     }
 
     /// How much later the list must still be without an unanswered dial's call, where it shows no other
-    /// call made since, for its absence to be proof. Vapi's own example waits for one minute.
+    /// call made since, for its absence to be proof. With [`Timers::settling`] before it, longer than the
+    /// minute that Vapi's own example waits for; with a pass each minute after it, an unknown dial is
+    /// settled within three.
     pub fn absence(&self) -> SignedDuration {
-        signed(self.divided(300, 5_000))
+        signed(self.divided(45, 5_000))
     }
 
     /// How long before a held line's taking the list of calls is read from: clocks differ.
@@ -112,7 +114,7 @@ mod tests {
     fn a_dial_cannot_outlive_its_deadline_at_any_speed() {
         for speed in [0.0, 1.0, 5.0, 60.0, 1e6, f64::NAN] {
             let timers = Timers::at_speed(speed);
-            assert!(signed(timers.dial_timeout()) * 2 < timers.dial_deadline(), "{speed}");
+            assert!(signed(timers.dial_timeout()) * 2 <= timers.dial_deadline(), "{speed}");
         }
     }
 

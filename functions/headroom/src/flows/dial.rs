@@ -93,7 +93,7 @@ impl App {
             .window
             .as_ref()
             .is_none_or(|window| window.opens(now, lead.timezone.as_ref()) == Some(now));
-        if now + 2 * signed(self.timers.dial_timeout()) >= *deadline || !open {
+        if now + signed(self.timers.dial_timeout()) >= *deadline || !open {
             tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
             return self.log_failure(self.undo(&lead, lease, None).await, claim);
         }
@@ -243,10 +243,6 @@ impl Dispatch<'_> {
     /// Dials one campaign's ready leads until it has none, or there is no room for it.
     async fn serve(&mut self, campaign: Arc<Campaign>) -> Result<(), TableError> {
         let app = self.app;
-        if !self.pool.campaigns.contains_key(&campaign.code) {
-            app.table.open_campaign(&campaign.code, campaign.settled).await?;
-            self.pool = app.table.read_pool().await?;
-        }
         let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
         let mut refusals = 0;
         loop {
@@ -268,7 +264,17 @@ impl Dispatch<'_> {
             if leads.is_empty() {
                 return app.finish_if_over(&campaign, &self.pool).await;
             }
-            let leases: Vec<Lease> = leads.into_iter().take(wanted).map(|lead| lease(lead, now)).collect();
+            if !self.pool.campaigns.contains_key(&campaign.code) {
+                // Read anew: others may have finished it since it was listed, and its figures with it.
+                let Some(now) = app.table.read_campaign(&campaign.code).await? else { return Ok(()) };
+                app.table.open_campaign(&campaign.code, now.settled).await?;
+                self.pool = app.table.read_pool().await?;
+            }
+            let lease = |lead: ReadyLead| Lease {
+                key: LineKey::Claim(lead.next),
+                token: Token::new(Kind::Outbound, now, (app.nonce)()),
+            };
+            let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
             let rest_count = self.pool.hold_count + 1;
             match app.table.take(&self.pool, &campaign.code, campaign_cap, &leases, now).await? {
                 Taken::Granted(pool) => {
@@ -356,10 +362,6 @@ impl Dispatch<'_> {
         let app = self.app.clone();
         self.dials.spawn(async move { app.dial(dial).await });
     }
-}
-
-fn lease(lead: ReadyLead, now: Timestamp) -> Lease {
-    Lease { key: LineKey::Claim(lead.next), token: Token::new(Kind::Outbound, now, rand::random()) }
 }
 
 fn untouched() -> Outcome {

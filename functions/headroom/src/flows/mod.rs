@@ -67,6 +67,8 @@ pub struct App {
     pub wake: WakeQueue,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where the random part of a token comes from.
+    pub nonce: fn() -> u32,
     /// The spans that decisions rest on.
     pub timers: Timers,
     /// The configured policy.
@@ -82,24 +84,34 @@ pub fn main_pool() -> PoolId {
     "main".parse().expect("letters are an id")
 }
 
-/// AWS configuration with Headroom's patience: five tries with jitter, each bounded in time, so
-/// that a function never hangs on one lost answer.
-pub async fn aws_config() -> SdkConfig {
+/// A number that nobody else draws at the same instant: from the machine's randomness.
+pub fn random_nonce() -> u32 {
+    rand::random()
+}
+
+/// Headroom's patience with AWS: five tries with jitter, each bounded in time, so that a function
+/// never hangs on one lost answer.
+pub fn aws_patience() -> (RetryConfig, TimeoutConfig) {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(std::time::Duration::from_secs(2))
         .operation_attempt_timeout(std::time::Duration::from_secs(3))
         .operation_timeout(std::time::Duration::from_secs(9))
         .build();
+    (RetryConfig::standard().with_max_attempts(5), timeouts)
+}
+
+/// The configuration of the environment, with [`aws_patience`].
+pub async fn aws_config() -> SdkConfig {
+    let (retries, timeouts) = aws_patience();
     aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::standard().with_max_attempts(5))
+        .retry_config(retries)
         .timeout_config(timeouts)
         .load()
         .await
 }
 
 impl App {
-    /// Connects a function to the world it is configured for. Opens its connections, so that the
-    /// first invocation does not, and makes sure that the pool exists.
+    /// Connects a function to the world it is configured for, and prepares it.
     pub async fn connect(aws: &SdkConfig, access: &Access, lines: Lines) -> Result<Self, StartError> {
         let timers = Timers::default();
         let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool());
@@ -109,14 +121,20 @@ impl App {
             vapi,
             wake: WakeQueue::new(aws_sdk_sqs::Client::new(aws), lines.wake_queue_url),
             clock: Arc::new(SystemClock),
+            nonce: random_nonce,
             timers,
             policy: lines.policy,
             adopt_limit: lines.adopt_limit,
             orgs: lines.orgs,
         };
-        let ((), ensured) = tokio::join!(app.vapi.warm(), app.table.ensure_pool(app.policy));
-        ensured?;
+        app.prepare().await?;
         Ok(app)
+    }
+
+    /// Opens the connections, so that the first invocation does not, and makes sure that the pool exists.
+    pub async fn prepare(&self) -> Result<(), TableError> {
+        let ((), ensured) = tokio::join!(self.vapi.warm(), self.table.ensure_pool(self.policy));
+        ensured
     }
 
     /// Wakes the dispatcher; a wake-up that cannot be sent is logged and left to the minute pass.

@@ -65,7 +65,16 @@ impl App {
                 Ok(Effect::None)
             }
             Happened::Ended(end) => match self.ours(&pool, event).await? {
-                Some(lead) => self.observe_end(&lead, &event.call, end).await,
+                Some(lead) => {
+                    let effect = self.observe_end(&lead, &event.call, end).await?;
+                    // One call, two lines: a message without its claim came before the dial's answer.
+                    if effect == Effect::Ended
+                        && let Some(lease) = pool.lease(&LineKey::Observed(event.call.clone()))
+                    {
+                        self.free(&lease, None).await?;
+                    }
+                    Ok(effect)
+                }
                 None => {
                     self.end_observed(&pool, &event.call, end).await?;
                     Ok(Effect::Ended)
@@ -90,7 +99,10 @@ impl App {
     /// The lead that a call was dialed for, if it was: the one that has this call (its message may
     /// have been stripped of its claim), else the one it claims, if that waits for a call.
     async fn ours(&self, pool: &Pool, event: &CallEvent) -> Result<Option<Lead>, TableError> {
-        if pool.lines.contains_key(&LineKey::Observed(event.call.clone())) {
+        // A line of its own: not ours, or ours and seen before the dial's answer told so. Its end has to
+        // find the lead then; nothing else is worth the reading.
+        let observed = pool.lines.get(&LineKey::Observed(event.call.clone()));
+        if observed.is_some_and(|token| token.kind() != Kind::Foreign || event.happened == Happened::Live) {
             return Ok(None);
         }
         let mut waiting = None;

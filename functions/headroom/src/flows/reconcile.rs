@@ -59,10 +59,21 @@ impl App {
 
         let campaigns = self.table.list_campaigns().await?;
         let mut running = false;
-        for campaign in campaigns.iter().filter(|campaign| campaign.state == CampaignState::Running) {
-            self.finish_if_over(campaign, &pool).await?;
-            self.wake_when_due(&campaign.code).await?;
-            running = true;
+        for campaign in &campaigns {
+            match campaign.state {
+                CampaignState::Running => {
+                    self.finish_if_over(campaign, &pool).await?;
+                    self.wake_when_due(&campaign.code).await?;
+                    running = true;
+                }
+                // Who finished it may have died before it took the counters off the ledger.
+                CampaignState::Finished => {
+                    if let Some(tally) = pool.campaigns.get(&campaign.code) {
+                        self.table.close_campaign(&campaign.code, *tally).await?;
+                    }
+                }
+                CampaignState::Paused { .. } => {}
+            }
         }
         if running {
             self.wake_dispatcher(Duration::ZERO).await;
@@ -243,8 +254,7 @@ impl<'a> Look<'a> {
         let timers = &self.app.timers;
         if claim.claim > claims {
             if self.now > lease.token.since() + timers.dial_deadline() + timers.settling() {
-                tracing::warn!(line.key = %claim, "line freed: its claim was never made");
-                self.app.free(lease, None).await?;
+                self.free_unclaimed(claim, lease).await?;
             }
             return Ok(None);
         }
@@ -254,11 +264,32 @@ impl<'a> Look<'a> {
         }
         // Events free their line right after the outcome; leave them the time to.
         if self.now > lease.token.since() + timers.settling() {
-            let end = if claim.claim == claims { lead_end(lead) } else { None };
+            // Only the line that the outcome was written under is counted with it.
+            let its_own = claim.claim == claims && lead.token.as_ref() == Some(&lease.token);
+            let end = if its_own { lead_end(lead) } else { None };
+            if let Some(call) = lead.call.as_ref().filter(|_| its_own) {
+                // Its function may have died before it wrote the record, too.
+                self.app.table.record_ended(call, &settled_before(lead), self.now).await?;
+            }
             tracing::warn!(line.key = %claim, "line freed: its call was settled before");
             self.app.free(lease, end).await?;
         }
         Ok(None)
+    }
+
+    /// A line whose claim was never made. Its function is dead, or frozen, or its write is still under
+    /// way: fenced off first, the claim cannot be made any more, and no lead is left without its line.
+    async fn free_unclaimed(&self, claim: &ClaimKey, lease: &Lease) -> Result<(), TableError> {
+        match self.app.table.fence(claim).await? {
+            // Once more is harmless: the line is freed by its token.
+            Step::Moved(_) => {}
+            Step::Refused(Some(lead)) if lead.state == LeadState::Ready && lead.claims >= claim.claim => {}
+            Step::Refused(None) => {}
+            // Claimed just now: the next pass sees it.
+            Step::Refused(Some(_)) => return Ok(()),
+        }
+        tracing::warn!(line.key = %claim, "line freed: its claim was never made");
+        self.app.free(lease, None).await.map(|_| ())
     }
 
     /// A held line whose call Vapi shows.
@@ -303,12 +334,15 @@ impl<'a> Look<'a> {
     /// one can have been, or is still without it minutes later in an account where nothing else moves.
     async fn see_unanswered(&mut self, lease: &Lease, newest: Option<Timestamp>) -> Result<(), TableError> {
         let Some(lead) = self.lead(&lease.key) else { return Ok(()) };
-        let (LeadState::Dialing { deadline, .. } | LeadState::Unknown { deadline, .. }) = &lead.state else {
-            return Ok(());
+        let settled = match &lead.state {
+            // Its function died, or is frozen: what it sent last may still be in the making.
+            LeadState::Dialing { deadline, .. } => *deadline + self.app.timers.settling(),
+            LeadState::Unknown { deadline, .. } => *deadline,
+            _ => return Ok(()),
         };
-        let late = *deadline + self.app.timers.absence();
-        let shown_later = newest.is_some_and(|newest| newest > *deadline) || self.now > late;
-        if self.now <= *deadline || !self.listing.complete || !shown_later {
+        let late = settled + self.app.timers.absence();
+        let shown_later = newest.is_some_and(|newest| newest > settled) || self.now > late;
+        if self.now <= settled || !self.listing.complete || !shown_later {
             return self.look_at_ceiling(lease, None).await;
         }
         let claim = lead.claim();
@@ -388,6 +422,16 @@ fn bound_call(lead: &Lead) -> Option<&CallId> {
     match &lead.state {
         LeadState::Live { call, .. } => Some(call),
         _ => None,
+    }
+}
+
+/// The end of a call that was settled without being recorded, as the lead remembers it.
+fn settled_before(lead: &Lead) -> End {
+    match &lead.state {
+        LeadState::Done { reason } | LeadState::Failed { reason } => {
+            End { reason: Some(reason.clone()), connected: None }
+        }
+        _ => End { reason: None, connected: None },
     }
 }
 

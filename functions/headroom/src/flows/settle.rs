@@ -25,6 +25,10 @@ impl App {
     ///
     /// Dies after the outcome or the record: the line is still on the ledger, and the pass frees it.
     pub async fn settle(&self, lead: &Lead, call: Option<&CallId>, end: &End) -> Result<Settled, TableError> {
+        // Settled before: what its end means for the rest was done then, and outbound would rest twice.
+        if lead.lease().is_none() {
+            return Ok(Settled::NotHere);
+        }
         let Some(campaign) = self.table.read_campaign(&lead.campaign).await? else {
             return Err(TableError::Item { item: "lead", problem: "belongs to no campaign".into() });
         };

@@ -1,7 +1,5 @@
 //! Campaigns: what each asks for, its state, and how many leads it has.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
@@ -26,7 +24,7 @@ pub enum Opened {
 }
 
 /// Tries at counting a message while others are being counted.
-const CONFLICTS: u64 = 8;
+const CONFLICTS: u32 = 8;
 
 impl Table {
     fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
@@ -153,7 +151,7 @@ impl Table {
             if attempt == CONFLICTS || !reasons.iter().any(|reason| is(reason, "TransactionConflict")) {
                 return Err(TableError::call(OPERATION)(error));
             }
-            tokio::time::sleep(Duration::from_millis(rand::random_range(10..=40 * attempt))).await;
+            tokio::time::sleep(message.conflict_delay(attempt)).await;
         }
         Ok(())
     }

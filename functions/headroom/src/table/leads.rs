@@ -280,7 +280,7 @@ impl Table {
         let step = self
             .step(claim)
             .update_expression(
-                "SET st = :dialing, claims = :claim, tok = :tok, deadline = :deadline REMOVE q",
+                "SET st = :dialing, claims = :claim, tok = :tok, deadline = :deadline REMOVE q, vcall",
             )
             .condition_expression("st = :ready AND claims = :before")
             .expression_attribute_values(":before", n(claim.claim - 1))
@@ -298,6 +298,21 @@ impl Table {
             }
             other => other,
         })
+    }
+
+    /// ready → ready, with a claim number used up that was never claimed: whoever still means to make
+    /// this claim is refused from here on, however late its write comes. Only then may the line that
+    /// was taken for it be freed.
+    ///
+    /// Condition: ready, and this claim is its next.
+    pub async fn fence(&self, claim: &ClaimKey) -> Result<Step, TableError> {
+        let step = self
+            .step(claim)
+            .update_expression("SET claims = :claim")
+            .condition_expression("st = :ready AND claims = :before")
+            .expression_attribute_values(":before", n(claim.claim - 1))
+            .expression_attribute_values(":ready", s("ready"));
+        step_of(step.send().await.outcome("fence a claim off", |output| output.attributes)?)
     }
 
     /// dialing or unknown → live: the claim's call is known. Again for the same call changes nothing.
@@ -339,7 +354,7 @@ impl Table {
     pub async fn give_back(&self, claim: &ClaimKey) -> Result<Step, TableError> {
         let step = self
             .step(claim)
-            .update_expression("SET st = :ready, q = :q REMOVE deadline, tok")
+            .update_expression("SET st = :ready, q = :q REMOVE deadline")
             .condition_expression("claims = :claim AND st IN (:dialing, :unknown)")
             .expression_attribute_values(":ready", s("ready"))
             .expression_attribute_values(":dialing", s("dialing"))
@@ -391,10 +406,13 @@ impl Table {
         }
         let mut condition = String::from("claims = :claim AND st IN (:live, :dialing, :unknown)");
         if let Some(call) = call {
+            set.push_str(", vcall = :call");
             condition.push_str(" AND (attribute_not_exists(vcall) OR vcall = :call)");
             step = step.expression_attribute_values(":call", s(call.as_str()));
         }
-        set.push_str(" REMOVE deadline, tok, vcall");
+        // Token and call stay: with them the pass can do what a function that dies here leaves undone,
+        // and tells the line of this claim from one that was taken for it too late.
+        set.push_str(" REMOVE deadline");
         let step = step.update_expression(set).condition_expression(condition);
         step_of(step.send().await.outcome("settle a lead", |output| output.attributes)?)
     }
@@ -467,11 +485,13 @@ fn lead_of(item: &Item) -> Result<Lead, TableError> {
     let read = Reader::new(item, "lead");
     let campaign = read.text("pk")?.strip_prefix("C#").and_then(|code| code.parse().ok());
     let reason = || read.text_if("reason").map(|reason| reason.unwrap_or_default().to_owned());
+    let token: Option<Token> = read.parsed_if("tok")?;
+    let held = || token.clone().ok_or_else(|| read.error("tok", "is missing"));
     let state = match read.text("st")? {
         "ready" => LeadState::Ready,
-        "dialing" => LeadState::Dialing { token: read.parsed("tok")?, deadline: read.instant("deadline")? },
-        "unknown" => LeadState::Unknown { token: read.parsed("tok")?, deadline: read.instant("deadline")? },
-        "live" => LeadState::Live { token: read.parsed("tok")?, call: read.parsed("vcall")? },
+        "dialing" => LeadState::Dialing { token: held()?, deadline: read.instant("deadline")? },
+        "unknown" => LeadState::Unknown { token: held()?, deadline: read.instant("deadline")? },
+        "live" => LeadState::Live { token: held()?, call: read.parsed("vcall")? },
         "done" => LeadState::Done { reason: reason()? },
         "failed" => LeadState::Failed { reason: reason()? },
         _ => return Err(read.error("st", "is not a state")),
@@ -485,6 +505,8 @@ fn lead_of(item: &Item) -> Result<Lead, TableError> {
         timezone: zone_of(&read)?,
         variables: read.text_if("vars")?.map(str::to_owned),
         state,
+        token,
+        call: read.parsed_if("vcall")?,
         claims: read.number("claims")?,
         attempts: read.number("att")?,
         spared: read.number("spared")?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -69,7 +70,7 @@ impl Vapi {
             },
         ]});
         let answers: Vec<Answer> =
-            self.read("POST /analytics", self.http.post(self.url("/analytics")).json(&body)).await?;
+            self.read("POST /analytics", Method::POST, "/analytics", Some(&body)).await?;
         let mut by_name: BTreeMap<String, Vec<Row>> =
             answers.into_iter().map(|answer| (answer.name, rows(answer.result))).collect();
         Ok(History {

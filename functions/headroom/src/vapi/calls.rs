@@ -1,10 +1,11 @@
 //! Reading calls back: one by id, or the recent ones as a list. Vapi's own word on what is live.
 
+use http::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Vapi, VapiError};
+use super::{Vapi, VapiError, unreadable};
 use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
 use crate::core::lead::End;
 
@@ -79,6 +80,18 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(raw.and_then(|raw| serde_json::from_str(raw.get()).ok()))
 }
 
+/// Most characters of an ended reason that are kept. The longest known one has about half as many;
+/// it is stored in two items, and one that fits no item would never let its line go.
+const REASON_LEN: usize = 256;
+
+/// The reason of an end, cut short if it can be none.
+pub(super) fn reason(text: Option<String>) -> Option<String> {
+    text.map(|text| match text.char_indices().nth(REASON_LEN) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    })
+}
+
 /// Reads a JSON object. Anything else is refused: serde would take a list for a struct, by position.
 pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, serde_json::Error> {
     if json.trim_start().starts_with('{') {
@@ -135,7 +148,10 @@ impl RawCall<'_> {
             claim: self.claims().into_iter().next(),
             status: self.status.clone().unwrap_or_default(),
             created: self.created_at.as_deref().and_then(|at| at.parse().ok()),
-            end: End { reason: self.ended_reason.clone(), connected: Some(self.started_at.is_some()) },
+            end: End {
+                reason: reason(self.ended_reason.clone()),
+                connected: Some(self.started_at.is_some()),
+            },
         })
     }
 }
@@ -171,10 +187,9 @@ impl Vapi {
     /// calls that are just being made, too).
     pub async fn get_call(&self, id: &CallId) -> Result<Option<Call>, VapiError> {
         const REQUEST: &str = "GET /call/{id}";
-        match self.read::<Box<RawValue>>(REQUEST, self.http.get(self.url(&format!("/call/{id}")))).await {
+        match self.read::<Box<RawValue>>(REQUEST, Method::GET, &format!("/call/{id}"), None).await {
             Ok(raw) => {
-                let call: RawCall<'_> =
-                    object(raw.get()).map_err(|source| VapiError::Unreadable { request: REQUEST, source })?;
+                let call: RawCall<'_> = object(raw.get()).map_err(|error| unreadable(REQUEST, &error))?;
                 Ok(call.read())
             }
             Err(VapiError::Status { status: 404, .. }) => Ok(None),
@@ -191,14 +206,11 @@ impl Vapi {
         let mut listing = Listing { calls: Vec::new(), complete: false };
         let (mut from, mut until) = (since, None::<Timestamp>);
         for _ in 0..PAGES {
-            let mut request = self
-                .http
-                .get(self.url("/call"))
-                .query(&[("limit", PAGE.to_string()), ("createdAtGe", from.to_string())]);
+            let mut path = format!("/call?limit={PAGE}&createdAtGe={from}");
             if let Some(until) = until {
-                request = request.query(&[("createdAtLe", until.to_string())]);
+                path.push_str(&format!("&createdAtLe={until}"));
             }
-            let raw: Vec<Box<RawValue>> = self.read(REQUEST, request).await?;
+            let raw: Vec<Box<RawValue>> = self.read(REQUEST, Method::GET, &path, None).await?;
             let page: Vec<Call> =
                 raw.iter().filter_map(|raw| object::<RawCall<'_>>(raw.get()).ok()?.read()).collect();
             let times = || page.iter().filter_map(|call| call.created);

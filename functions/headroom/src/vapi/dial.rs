@@ -1,15 +1,19 @@
 //! `POST /call`: what is sent, and what each answer means for the line and the lead.
 
-use jiff::Timestamp;
+use http::Method;
+use http::header::RETRY_AFTER;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::calls::{object, text};
+use super::transport::NoAnswer;
 use super::{Vapi, error_message};
 use crate::core::campaign::Spec;
 use crate::core::ids::{CallId, ClaimKey, OrgId};
 use crate::core::lead::Lead;
+use crate::core::timers::Timers;
 
 /// Vapi's figures on the subscription's lines at the creation of a call. Hints: what they count is
 /// documented in two ways, and the ledger decides.
@@ -71,29 +75,18 @@ impl Vapi {
     /// Asks for one call. One request, never repeated (P3); the claim goes along in three places,
     /// so that the call can be known again by whichever of them Vapi gives back.
     pub async fn dial(&self, spec: &Spec, lead: &Lead, now: Timestamp) -> Dialed {
-        let request = self.http.post(self.url("/call")).timeout(self.timers.dial_timeout()).json(&body(
-            spec,
-            lead,
-            &lead.claim(),
-        ));
-        let answer = match request.send().await {
+        let body = body(spec, lead, &lead.claim());
+        let answer = match self.send(Method::POST, "/call", Some(&body), self.timers.dial_timeout()).await {
             Ok(answer) => answer,
-            Err(error) => {
-                let (connect, error) = (error.is_connect() || error.is_builder(), error.without_url());
-                let message = error_chain(&error);
-                return if connect { Dialed::NotSent { message } } else { Dialed::Unclear { message } };
-            }
+            Err(error @ NoAnswer::NotSent(_)) => return Dialed::NotSent { message: error_chain(&error) },
+            Err(error @ NoAnswer::Lost(_)) => return Dialed::Unclear { message: error_chain(&error) },
         };
-        let status = answer.status().as_u16();
         let retry_after = answer
             .headers()
-            .get("retry-after")
+            .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse::<i64>().ok())
             .filter(|seconds| (0..=3600).contains(seconds));
-        match answer.bytes().await {
-            Ok(body) => classify(status, &body, retry_after, now),
-            Err(error) => Dialed::Unclear { message: error_chain(&error.without_url()) },
-        }
+        classify(answer.status().as_u16(), answer.body(), retry_after, now, &self.timers)
     }
 }
 
@@ -175,7 +168,7 @@ impl Answer<'_> {
 }
 
 /// What an answer with this status and body means. `retry_after`: that header, in seconds.
-fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp) -> Dialed {
+fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp, timers: &Timers) -> Dialed {
     let answer: Option<Answer<'_>> = std::str::from_utf8(body).ok().and_then(|json| object(json).ok());
     let limits = answer.as_ref().map(Answer::limits).unwrap_or_default();
     let call = answer.as_ref().and_then(|answer| answer.id.as_deref()?.parse::<CallId>().ok());
@@ -195,7 +188,7 @@ fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp) 
         429 => {
             // The rate is counted by the minute of the UTC clock.
             let seconds = retry_after.unwrap_or_else(|| 60 - now.as_second().rem_euclid(60));
-            Dialed::Throttled { until: now + jiff::SignedDuration::from_secs(seconds) }
+            Dialed::Throttled { until: now + timers.scaled(SignedDuration::from_secs(seconds)) }
         }
         // Timed out on their side, or too early: whether it was made is anyone's guess.
         408 | 425 => Dialed::Unclear { message: named(&message) },
@@ -212,7 +205,8 @@ mod tests {
     use super::*;
 
     fn meaning(status: u16, body: &str) -> Dialed {
-        classify(status, body.as_bytes(), None, Timestamp::from_second(130).expect("in range"))
+        let now = Timestamp::from_second(130).expect("in range");
+        classify(status, body.as_bytes(), None, now, &Timers::default())
     }
 
     #[test]
@@ -289,6 +283,8 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).expect("in range");
         let body = r#"{"message":"Rate limit exceeded","statusCode":429}"#;
         assert_eq!(meaning(429, body), Dialed::Throttled { until: at(180) });
-        assert_eq!(classify(429, b"", Some(7), at(130)), Dialed::Throttled { until: at(137) });
+        let told = |speed, seconds| classify(429, b"", Some(seconds), at(130), &Timers::at_speed(speed));
+        assert_eq!(told(1.0, 7), Dialed::Throttled { until: at(137) });
+        assert_eq!(told(10.0, 50), Dialed::Throttled { until: at(135) });
     }
 }

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::calls::{RawCall, is_live_status, object, text};
+use super::calls::{RawCall, is_live_status, object, reason, text};
 use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
 use crate::core::lead::End;
 
@@ -111,13 +111,13 @@ impl ServerMessage {
                 Some("ended") => {
                     // A status update does not carry `startedAt`: its absence says nothing.
                     let connected = connected.then_some(true);
-                    Happened::Ended(End { reason: message.ended_reason, connected })
+                    Happened::Ended(End { reason: reason(message.ended_reason), connected })
                 }
                 Some(status) if is_live_status(status) => Happened::Live,
                 _ => Happened::Nothing,
             },
             "end-of-call-report" => {
-                Happened::Ended(End { reason: message.ended_reason, connected: Some(connected) })
+                Happened::Ended(End { reason: reason(message.ended_reason), connected: Some(connected) })
             }
             "assistant-request" => Happened::Live,
             "tool-calls" => return Ok(Self::ToolCalls),

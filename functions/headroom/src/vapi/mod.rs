@@ -8,12 +8,18 @@ pub mod calls;
 pub mod dial;
 pub mod message;
 pub mod signature;
+pub mod transport;
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response};
+use serde_json::error::Category;
 
 use crate::core::timers::Timers;
+use transport::{Https, NoAnswer, Transport};
 
 /// A text that must not be seen: keys, secrets. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,7 +58,7 @@ pub enum VapiError {
         request: &'static str,
         /// The network's word.
         #[source]
-        source: reqwest::Error,
+        source: NoAnswer,
     },
     /// An answer that says no.
     #[error("Vapi answered {request} with {status}: {message}")]
@@ -79,14 +85,9 @@ pub enum VapiError {
 /// for everything else the next pass is the repetition.
 #[derive(Debug, Clone)]
 pub struct Vapi {
-    http: reqwest::Client,
-    base: String,
+    transport: Arc<dyn Transport>,
     timers: Timers,
 }
-
-/// How long an unused connection is kept. One that the other side has closed meanwhile costs a dial
-/// its clear answer, and so a line for a minute; a new one costs milliseconds.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Most bytes of an answer that are kept for a message to people.
 const MESSAGE_LEN: usize = 300;
@@ -94,50 +95,66 @@ const MESSAGE_LEN: usize = 300;
 impl Vapi {
     /// A client for the API at `base` (no slash at the end is needed) with a private key.
     pub fn new(base: &str, key: &Secret, timers: Timers) -> Result<Self, VapiError> {
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", key.reveal())).map_err(|_| VapiError::Key)?;
-        bearer.set_sensitive(true);
-        let http = reqwest::Client::builder()
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_idle_timeout(IDLE)
-            .connect_timeout(timers.read_timeout() / 2)
-            .timeout(timers.read_timeout())
-            .build()
-            .map_err(VapiError::Client)?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), timers })
+        Ok(Self::over(Arc::new(Https::new(base, key, &timers)?), timers))
+    }
+
+    /// A client that reaches Vapi in another way.
+    pub fn over(transport: Arc<dyn Transport>, timers: Timers) -> Self {
+        Self { transport, timers }
     }
 
     /// Opens the connection, so that the first real request does not pay for it. Any answer will do.
     pub async fn warm(&self) {
-        let _ = self.http.head(&self.base).send().await;
+        let _ = self.send(Method::HEAD, "/", None, self.timers.read_timeout()).await;
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
+        patience: Duration,
+    ) -> Result<Response<Vec<u8>>, NoAnswer> {
+        let mut request = Request::new(json.map(|json| json.to_string().into_bytes()).unwrap_or_default());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().map_err(|error| NoAnswer::NotSent(Box::new(error)))?;
+        if json.is_some() {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        self.transport.send(request, patience).await
     }
 
     /// Sends a request that changes nothing and reads its JSON answer.
     async fn read<T: serde::de::DeserializeOwned>(
         &self,
         request: &'static str,
-        builder: reqwest::RequestBuilder,
+        method: Method,
+        path: &str,
+        json: Option<&serde_json::Value>,
     ) -> Result<T, VapiError> {
-        let no_answer =
-            |source: reqwest::Error| VapiError::NoAnswer { request, source: source.without_url() };
-        let answer = builder.send().await.map_err(no_answer)?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(no_answer)?;
+        let answer = self
+            .send(method, path, json, self.timers.read_timeout())
+            .await
+            .map_err(|source| VapiError::NoAnswer { request, source })?;
+        let (status, body) = (answer.status(), answer.body());
         if !status.is_success() {
-            return Err(VapiError::Status {
-                request,
-                status: status.as_u16(),
-                message: error_message(&body),
-            });
+            return Err(VapiError::Status { request, status: status.as_u16(), message: error_message(body) });
         }
-        serde_json::from_slice(&body).map_err(|source| VapiError::Unreadable { request, source })
+        serde_json::from_slice(body).map_err(|error| unreadable(request, &error))
     }
+}
+
+/// serde's words quote the value that did not fit, which may be a phone number; kept is where
+/// reading stopped.
+fn unreadable(request: &'static str, error: &serde_json::Error) -> VapiError {
+    let problem = match error.classify() {
+        Category::Eof => "it ends too early",
+        Category::Data => "a value does not fit",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    let (line, column) = (error.line(), error.column());
+    let source = serde::de::Error::custom(format_args!("{problem}, line {line}, column {column}"));
+    VapiError::Unreadable { request, source }
 }
 
 /// Vapi's words in an error body: `message` is a string or a list of strings, or there is only
@@ -214,6 +231,13 @@ mod tests {
         for (body, message) in cases {
             assert_eq!(error_message(body.as_bytes()), message);
         }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_not_quoted() {
+        let error = serde_json::from_str::<Vec<String>>("[14155550100]").expect_err("no string");
+        let said = crate::logging::chain(&unreadable("GET /call", &error));
+        assert!(said.ends_with("cannot be read: a value does not fit, line 1, column 12"), "{said}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::server::{Flags, SECRET, Server, TOKEN, campaign, free_port, vapi};
 async fn start(speed: f64) -> (Sim, Server) {
     let port = free_port().await;
     let sim = vapi(port, Config { speed, ..Config::default() }).await;
-    let flags = Flags { vapi_url: &sim.url(), data: None, limit: 10, cap: 7, headroom: 3, speed };
+    let flags = Flags { vapi_url: &sim.url(), data: None, log: None, limit: 10, cap: 7, headroom: 3, speed };
     let server = Server::start(port, &flags).await;
     (sim, server)
 }

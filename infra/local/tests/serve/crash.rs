@@ -19,7 +19,15 @@ async fn killed_in_mid_campaign_and_restarted_nothing_is_lost_or_doubled() {
         ..Config::default()
     };
     let sim = vapi(port, config).await;
-    let flags = Flags { vapi_url: &sim.url(), data: Some(&folder.0), limit: 10, cap: 8, headroom: 2, speed };
+    let flags = Flags {
+        vapi_url: &sim.url(),
+        data: Some(&folder.0),
+        log: None,
+        limit: 10,
+        cap: 8,
+        headroom: 2,
+        speed,
+    };
     let mut server = Server::start(port, &flags).await;
     assert_eq!(server.post_campaign(campaign("c", 0..LEADS)).await.status(), 202);
     for _ in 0..4 {
@@ -49,7 +57,15 @@ async fn killed_in_mid_campaign_and_restarted_nothing_is_lost_or_doubled() {
 async fn a_message_that_was_accepted_survives_a_kill_in_the_next_instant() {
     let (port, folder, speed) = (free_port().await, Folder::new(), 120.0);
     let sim = vapi(port, Config { speed, ..Config::default() }).await;
-    let flags = Flags { vapi_url: &sim.url(), data: Some(&folder.0), limit: 10, cap: 10, headroom: 0, speed };
+    let flags = Flags {
+        vapi_url: &sim.url(),
+        data: Some(&folder.0),
+        log: None,
+        limit: 10,
+        cap: 10,
+        headroom: 0,
+        speed,
+    };
     let server = Server::start(port, &flags).await;
     assert_eq!(server.post_campaign(campaign("c", 0..40)).await.status(), 202);
     drop(server); // SIGKILL

@@ -44,6 +44,8 @@ impl Drop for Server {
 pub(crate) struct Flags<'a> {
     pub(crate) vapi_url: &'a str,
     pub(crate) data: Option<&'a Path>,
+    /// Where what a user would read on the terminal is kept; errors alone, on this terminal, if not given.
+    pub(crate) log: Option<&'a Path>,
     pub(crate) limit: u32,
     pub(crate) cap: u32,
     pub(crate) headroom: u32,
@@ -68,8 +70,16 @@ impl Server {
             .args(["--limit", &flags.limit.to_string(), "--cap", &flags.cap.to_string()])
             .args(["--headroom", &flags.headroom.to_string(), "--speed", &flags.speed.to_string()])
             .args(["--inbound-assistant", "assistant-in"])
-            .stdout(Stdio::null())
-            .env("RUST_LOG", "error");
+            .stdout(Stdio::null());
+        match flags.log {
+            Some(log) => {
+                let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
+                command.env("RUST_LOG", "info").stderr(log);
+            }
+            None => {
+                command.env("RUST_LOG", "error");
+            }
+        }
         if let Some(data) = flags.data {
             command.arg("--data").arg(data);
         }
