@@ -1,0 +1,195 @@
+//! Bugs of the field, planted one by one into a copy of the code, to see that the simulation finds them.
+//!
+//! Each is an edit of the real source: a text that is there exactly once, and what stands there instead.
+//! Where the code moves on, a test says which edit no longer applies.
+
+/// One bug.
+#[derive(Debug, Clone, Copy)]
+pub struct Bug {
+    /// What goes wrong, as people say it.
+    pub name: &'static str,
+    /// The file, from the root of the project.
+    pub file: &'static str,
+    /// What is there.
+    pub good: &'static str,
+    /// What is there instead.
+    pub bad: &'static str,
+}
+
+const DIAL: &str = "functions/headroom/src/flows/dial.rs";
+const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
+const OBSERVE: &str = "functions/headroom/src/flows/observe.rs";
+const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
+const LEDGER: &str = "functions/headroom/src/table/ledger.rs";
+const LEADS: &str = "functions/headroom/src/table/leads.rs";
+const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
+
+/// All of them.
+pub const BUGS: [Bug; 25] = [
+    Bug {
+        name: "line freed on any error of the dial",
+        file: DIAL,
+        good: "                self.leave_unknown(claim).await?;\n                // One lost answer",
+        bad: "                self.undo(lead, lease, None).await?;\n                // One lost answer",
+    },
+    Bug {
+        name: "dialed again after a time-out",
+        file: "functions/headroom/src/vapi/dial.rs",
+        good: "Err(error @ NoAnswer::Lost(_)) => return Dialed::Unclear { message: error_chain(&error) },",
+        bad: "Err(_) => match self.send(Method::POST, \"/call\", Some(&body), self.timers.dial_timeout()).await {\n                Ok(answer) => answer,\n                Err(error) => return Dialed::Unclear { message: error_chain(&error) },\n            },",
+    },
+    Bug {
+        name: "line freed on 404",
+        file: PASS,
+        good: "                    let seen = self.look_at_ceiling(lease, Some(call)).await;",
+        bad: "                    let _ = call;\n                    let seen = self.app.free(lease, None).await.map(|_| ());",
+    },
+    Bug {
+        name: "counter lowered at every end, held or not",
+        file: LEDGER,
+        good: "            .condition_expression(\"lns.#k = :t\")",
+        bad: "            .condition_expression(\"lns.#k = :t OR attribute_exists(pk)\")",
+    },
+    Bug {
+        name: "end before start: a late ringing takes the line again",
+        file: SETTLE,
+        good: "        self.table.record_ended(call, end, self.clock.now()).await?;\n        let lease",
+        bad: "        let lease",
+    },
+    Bug {
+        name: "lease expires under a live call",
+        file: "functions/headroom/src/core/timers.rs",
+        good: "self.scaled(max_call + SignedDuration::from_mins(12))",
+        bad: "self.scaled(max_call.min(SignedDuration::ZERO) + SignedDuration::from_mins(1))",
+    },
+    Bug {
+        name: "lead lost when its function dies after claiming it",
+        file: PASS,
+        good: "            LeadState::Dialing { deadline, .. } => *deadline + self.app.timers.settling(),",
+        bad: "            LeadState::Dialing { .. } => return Ok(()),",
+    },
+    Bug {
+        name: "outcome written after the line is freed",
+        file: SETTLE,
+        good: "        let claim = lead.claim();\n        let lead_end",
+        bad: "        let claim = lead.claim();\n        self.free(&lease, None).await?;\n        let lead_end",
+    },
+    Bug {
+        name: "lead given back after its line is freed",
+        file: DIAL,
+        good: "        match self.table.give_back(&lead.claim()).await? {",
+        bad: "        self.free(lease, None).await?;\n        match self.table.give_back(&lead.claim()).await? {",
+    },
+    Bug {
+        name: "poison message blocks its batch",
+        file: "functions/dispatcher/src/lib.rs",
+        good: "    let mut response = SqsBatchResponse::default();\n",
+        bad: "    let mut response = SqsBatchResponse::default();
+    let bodies = || event.records.iter().filter_map(|message| message.body.as_deref());
+    if bodies().any(|body| body != wake::BODY && headroom::core::campaign::Message::parse(body.as_bytes()).is_err()) {
+        for message in &event.records {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = message.message_id.clone().unwrap_or_default();
+            response.batch_item_failures.push(failure);
+        }
+        return response;
+    }\n",
+    },
+    Bug {
+        name: "wake-up lost, and nobody sweeps",
+        file: PASS,
+        good: "        if running {\n            self.wake_dispatcher(Duration::ZERO).await;\n        }",
+        bad: "        let _ = running;",
+    },
+    Bug {
+        name: "line of an unmade claim freed without fencing the claim off",
+        file: PASS,
+        good: "        match self.app.table.fence(claim).await? {",
+        bad: "        match Step::Refused(None) {",
+    },
+    Bug {
+        name: "two dispatchers with one token",
+        file: DIAL,
+        good: "Token::new(Kind::Outbound, now, (app.nonce)())",
+        bad: "Token::new(Kind::Outbound, now.round(jiff::Unit::Minute).unwrap_or(now), 0)",
+    },
+    Bug {
+        name: "absence from the list believed at once",
+        file: PASS,
+        good: "        if self.now <= settled || !self.listing.complete || !shown_later {",
+        bad: "        let _ = shown_later;\n        if self.now <= settled - SignedDuration::from_secs(100) || !self.listing.complete {",
+    },
+    Bug {
+        name: "a list that was not answered taken for an empty one",
+        file: "functions/headroom/src/vapi/calls.rs",
+        good: "        Self { calls: Vec::new(), complete: false }\n    }",
+        bad: "        Self { calls: Vec::new(), complete: true }\n    }",
+    },
+    Bug {
+        name: "observed line freed before the end is on record",
+        file: SETTLE,
+        good: "        self.table.record_ended(call, end, self.clock.now()).await?;\n        let lease",
+        bad: "        if let Some(lease) = pool.lease(&key) {\n            self.free(&lease, None).await?;\n            return self.table.record_ended(call, end, self.clock.now()).await.map(|_| ());\n        }\n        let lease",
+    },
+    Bug {
+        name: "line taken for a call without a look at its record",
+        file: OBSERVE,
+        good: "        if pool.lines.contains_key(&LineKey::Observed(call.clone()))\n            || self.table.read_ended(call).await?.is_some()\n        {",
+        bad: "        if pool.lines.contains_key(&LineKey::Observed(call.clone())) {",
+    },
+    Bug {
+        name: "cap checked against a count read earlier",
+        file: LEDGER,
+        good: "\"rev = :rev AND ntot <= :total AND nout <= :cap AND rest_until <= :now AND cmp.#c.h <= :own\"",
+        bad: "\"rev = :rev AND (ntot <= :total OR ntot > :total) AND (nout <= :cap OR nout > :cap) AND rest_until <= :now AND cmp.#c.h <= :own\"",
+    },
+    Bug {
+        name: "a refusal for want of lines counted as an attempt",
+        file: "functions/headroom/src/core/lead.rs",
+        good: "        Group::OverLimit => (again(SignedDuration::ZERO, Counts::Nothing), Consequence::Rest),",
+        bad: "        Group::OverLimit => (counted(SignedDuration::ZERO), Consequence::Rest),",
+    },
+    Bug {
+        name: "a blocked call with an id taken for a call",
+        file: "functions/headroom/src/vapi/dial.rs",
+        good: "        200..=299 if limits.blocked => Dialed::OverLimit { call, limits },\n",
+        bad: "",
+    },
+    Bug {
+        name: "a message counted each time it comes",
+        file: "functions/headroom/src/table/campaigns.rs",
+        good: "            .item(\"sk\", s(format!(\"M#{}\", message.as_str())))\n            .condition_expression(\"attribute_not_exists(pk)\")",
+        bad: "            .item(\"sk\", s(format!(\"M#{}\", message.as_str())))",
+    },
+    Bug {
+        name: "campaign finished because none of its leads is ready",
+        file: DIAL,
+        good: "        if counted.all_over() && self",
+        bad: "        if (counted.all_over() || counted.total > 0) && self",
+    },
+    Bug {
+        name: "dialed although its deadline is over",
+        file: DIAL,
+        good: "        if now + signed(self.timers.dial_timeout()) >= *deadline || !open {",
+        bad: "        if !open {",
+    },
+    Bug {
+        name: "leads of a message that died half-way are not counted",
+        file: INTAKE,
+        good: "        if new + again > 0 || !counted_before {",
+        bad: "        if new > 0 {",
+    },
+    Bug {
+        name: "an outcome overwritten by a later message",
+        file: LEADS,
+        good: "        let mut condition = String::from(\"claims = :claim AND st IN (:live, :dialing, :unknown)\");",
+        bad: "        let mut condition = String::from(\n            \"claims = :claim AND (st IN (:live, :dialing, :unknown) OR attribute_exists(pk))\",\n        );",
+    },
+];
+
+impl Bug {
+    /// The file with the bug in it; nothing if what it replaces is not there exactly once.
+    pub fn plant(&self, source: &str) -> Option<String> {
+        (source.matches(self.good).count() == 1).then(|| source.replacen(self.good, self.bad, 1))
+    }
+}

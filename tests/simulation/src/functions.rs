@@ -1,0 +1,231 @@
+//! The functions as Lambda runs them: instances that are started cold, serve one invocation at a time,
+//! are used again, die, and run for no longer than they may. The handlers are the real ones.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use headroom::config::{Assistants, Callers};
+use headroom::core::timers::Timers;
+use headroom::flows::{App, aws_patience, main_pool};
+use headroom::table::Table;
+use headroom::vapi::{Secret, Vapi};
+use headroom::wake::WakeQueue;
+use jiff::SignedDuration;
+use lambda_http::http::{Request, Response};
+use tokio::time::Instant;
+use webhook::Webhook;
+
+use crate::boundary::{Aws, ToVapi};
+use crate::clock::ProcessClock;
+use crate::process::{Function, Process};
+use crate::promises::Said;
+use crate::queues::Message;
+use crate::world::{TABLE, World};
+
+/// What signs the webhooks.
+pub const SECRET: &str = "secret";
+
+/// A process with its handler's state.
+struct Instance {
+    process: Arc<Process>,
+    app: Arc<App>,
+    /// Which deployment it belongs to.
+    deployment: u32,
+}
+
+/// The instances that wait for work.
+#[derive(Default)]
+pub struct Functions {
+    idle: Mutex<HashMap<Function, Vec<Instance>>>,
+    started: AtomicU32,
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Functions").finish_non_exhaustive()
+    }
+}
+
+fn nonce() -> u32 {
+    // Seeded for each history by the thread that runs it.
+    fastrand::u32(..)
+}
+
+impl World {
+    fn instance(self: &Arc<Self>, function: Function) -> (Instance, bool) {
+        let deployment = self.deployment();
+        let mut idle = self.functions.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle.entry(function).or_default();
+        waiting.retain(|instance| instance.deployment == deployment);
+        if let Some(instance) = waiting.pop() {
+            return (instance, false);
+        }
+        drop(idle);
+        let id = self.functions.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let most = self.plan.skew.as_millis() as i64;
+        let skew = SignedDuration::from_millis(self.faults().chance().i64(-most..=most));
+        let process = Arc::new(Process::new(function, id, skew));
+        let app = Arc::new(self.app(&process));
+        (Instance { process, app, deployment }, true)
+    }
+
+    /// What `App::connect` puts together, with this history's edges.
+    fn app(self: &Arc<Self>, process: &Arc<Process>) -> App {
+        let (retries, timeouts) = aws_patience();
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url("http://aws.invalid")
+            .credentials_provider(SharedCredentialsProvider::new(credentials()))
+            .http_client(Aws { world: self.clone(), process: process.clone() })
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .retry_config(retries)
+            .timeout_config(timeouts)
+            .build();
+        // Each process has its own retry quota; the SDK would share one among all in this process.
+        let quota = || RetryPartition::custom("one process").token_bucket(TokenBucket::default()).build();
+        let dynamo = aws_sdk_dynamodb::config::Builder::from(&aws).retry_partition(quota()).build();
+        let sqs = aws_sdk_sqs::config::Builder::from(&aws).retry_partition(quota()).build();
+        let timers = Timers::default();
+        let (policy, adopt_limit) = (self.policy(), self.plan.adopt_limit);
+        App {
+            table: Table::new(aws_sdk_dynamodb::Client::from_conf(dynamo), TABLE, main_pool()),
+            vapi: Vapi::over(
+                Arc::new(ToVapi { world: self.clone(), process: process.clone() }),
+                timers.clone(),
+            ),
+            wake: WakeQueue::new(aws_sdk_sqs::Client::from_conf(sqs), "http://aws.invalid/000000000000/wake"),
+            clock: Arc::new(ProcessClock { of: self.clock, skew: process.skew }),
+            nonce,
+            timers,
+            policy,
+            adopt_limit,
+            orgs: Vec::new(),
+        }
+    }
+
+    /// Lets the idle instances go. They hold the world that holds them: without this it is never dropped.
+    pub(crate) fn retire(&self) {
+        self.functions.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Runs one invocation. Nothing if its process died, of a fault or at its time limit.
+    async fn invoke<T, W>(self: &Arc<Self>, function: Function, work: impl FnOnce(Arc<App>) -> W) -> Option<T>
+    where
+        W: Future<Output = T>,
+    {
+        let (instance, is_cold) = self.instance(function);
+        let Instance { process, app, deployment } = instance;
+        self.note((process.id, "invoked"), || {
+            let cold = if is_cold {
+                format!(", cold, clock {:+.1} s", process.skew.as_secs_f64())
+            } else {
+                String::new()
+            };
+            format!("{}-{} invoked{cold}", function.name(), process.id)
+        });
+        let run = async {
+            if is_cold && app.prepare().await.is_err() {
+                return None;
+            }
+            Some(work(app.clone()).await)
+        };
+        // A frozen process is not stopped by its limit: that is the worst that can happen.
+        let limit = async {
+            let mut until = Instant::now() + function.time_limit();
+            loop {
+                tokio::time::sleep_until(until).await;
+                if process.frozen_until() <= until {
+                    return;
+                }
+                until = process.frozen_until() + function.time_limit();
+            }
+        };
+        let done = tokio::select! {
+            biased;
+            () = process.killed() => None,
+            done = run => done,
+            () = limit => None,
+        };
+        if done.is_none() {
+            process.kill();
+            self.note((process.id, "died"), || format!("{}-{} is dead", function.name(), process.id));
+        } else {
+            let mut idle = self.functions.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.entry(function).or_default().push(Instance { process, app, deployment });
+        }
+        done
+    }
+
+    /// A server message arrives. Nothing if its connection broke.
+    pub async fn webhook(self: &Arc<Self>, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>> {
+        let assistant = self.plan.traffic.assistant_id.clone();
+        let message = Said::of(request.body());
+        self.note("webhook arrives", || format!("vapi sends {message}"));
+        let answer = self
+            .invoke(Function::Webhook, |app| async move {
+                let callers = Callers {
+                    secrets: vec![Secret::new(SECRET)],
+                    assistants: Assistants::everywhere(assistant),
+                    busy_message: "busy".into(),
+                };
+                let webhook = Webhook::new((*app).clone(), callers);
+                webhook.handle(request.map(lambda_http::Body::from)).await
+            })
+            .await?;
+        let (parts, body) = answer.into_parts();
+        self.note(("answered", parts.status.as_u16()), || format!("vapi is answered {}", parts.status));
+        if parts.status.is_success() {
+            self.check_answered(&message);
+        }
+        Some(Response::from_parts(parts, body.to_vec()))
+    }
+
+    /// A batch of messages arrives. The ids of those that were dealt with.
+    pub async fn dispatch(self: &Arc<Self>, batch: &[Message]) -> Vec<u64> {
+        let records = batch.iter().map(|message| {
+            let mut record = SqsMessage::default();
+            record.message_id = Some(message.id.to_string());
+            record.body = Some(message.body.clone());
+            record
+        });
+        let mut event = SqsEvent::default();
+        event.records = records.collect();
+        let answer = self
+            .invoke(Function::Dispatcher, |app| async move {
+                let limit = SignedDuration::try_from(Function::Dispatcher.time_limit()).expect("a minute");
+                let deadline = (app.clock.now() + limit).as_millisecond();
+                dispatcher::handle(&app, event, deadline).await
+            })
+            .await;
+        let Some(answer) = answer else { return Vec::new() };
+        let failed: Vec<_> =
+            answer.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
+        batch.iter().map(|message| message.id).filter(|id| !failed.contains(&id.to_string())).collect()
+    }
+
+    /// The minute pass. Whether it went through.
+    pub async fn reconcile(self: &Arc<Self>) -> bool {
+        let done =
+            self.invoke(Function::Reconciler, |app| async move { reconciler::handle(&app).await }).await;
+        matches!(done, Some(Ok(())))
+    }
+
+    /// The hourly backfill. Whether it went through.
+    pub async fn backfill(self: &Arc<Self>) -> bool {
+        let done = self.invoke(Function::Backfill, |app| async move {
+            backfill::handle(&app.table, &app.vapi, app.clock.now()).await
+        });
+        matches!(done.await, Some(Ok(())))
+    }
+}
+
+/// Credentials that open nothing.
+fn credentials() -> Credentials {
+    Credentials::new("sim", "sim", None, None, "simulation")
+}

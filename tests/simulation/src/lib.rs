@@ -1,0 +1,38 @@
+//! Deterministic simulation: the real handlers with the real AWS SDK's requests, an embedded DynamoDB
+//! engine and a simulated Vapi in one thread on virtual time, with faults between any two calls.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`plan`] | what a seed decides before its history begins |
+//! | [`world`] | one history, from the first campaign message until all is accounted for |
+//! | [`functions`], [`process`] | the functions as Lambda runs them; what can be killed and frozen |
+//! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
+//! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
+//! | [`promises`] | P1 to P8, checked after every write and at every dial |
+//! | [`sweep`], [`points`], [`weaken`] | many seeds; every fault point; what happens without a condition |
+//! | [`confluence`], [`scripted`] | every order and repetition of one call's messages; a Vapi of one call for it |
+//! | [`recovery`] | how long a lost message or answer is felt, and what it costs |
+//!
+//! One seed is one history: no sockets, no sleeping, no threads racing. All chance is drawn from the
+//! seed, and time only moves when nothing else can.
+
+pub mod boundary;
+pub mod bugs;
+pub mod clock;
+pub mod confluence;
+pub mod dynamo;
+pub mod faults;
+pub mod functions;
+pub mod naming;
+pub mod plan;
+pub mod planted;
+pub mod points;
+pub mod process;
+pub mod promises;
+pub mod queues;
+pub mod recovery;
+pub mod scripted;
+pub mod sweep;
+pub mod trace;
+pub mod weaken;
+pub mod world;

@@ -1,0 +1,140 @@
+//! What a request is for: the name of the function of the table, the queue or Vapi that sends it. So
+//! traces, tables of fault points and the code speak of the same steps.
+
+use serde_json::Value;
+
+use crate::dynamo::Request;
+
+/// The table's function behind a request to DynamoDB.
+///
+/// # Panics
+/// If there is no rule for it: a new write needs its name here, or it would be no fault point.
+pub fn of_dynamo(request: &Request) -> &'static str {
+    let json = &request.json;
+    let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
+    let sk = |at: &Value| at["sk"]["S"].as_str().unwrap_or_default().to_owned();
+    match request.operation.as_str() {
+        "GetItem" => by_key(
+            &sk(&json["Key"]),
+            "read_pool",
+            "read_campaign",
+            "read_lead",
+            "read_ended",
+            "read_checkpoint",
+        ),
+        "PutItem" => by_key(
+            &sk(&json["Item"]),
+            "ensure_pool",
+            "put_campaign",
+            "put_lead",
+            "record_ended",
+            "write_checkpoint",
+        ),
+        "BatchGetItem" => "read_leads",
+        "TransactWriteItems" => "count_message",
+        "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
+            keys if keys.contains("BETWEEN") => "due_between",
+            keys if keys.contains("due") => "ready_leads",
+            _ => "has_ready_leads",
+        },
+        "Query" if text("KeyConditionExpression").contains(":campaign") => "list_campaigns",
+        "Query" if text("KeyConditionExpression").contains(":lead") => "count_leads",
+        "Query" => "list_usage",
+        "UpdateItem" => match sk(&json["Key"]) {
+            key if key.starts_with("LEDGER") => {
+                of_ledger(&text("UpdateExpression"), &text("ConditionExpression"))
+            }
+            key if key.starts_with("L#") => of_lead(json, &text("UpdateExpression")),
+            _ => of_campaign(json, &text("UpdateExpression")),
+        },
+        "CreateTable" => "create",
+        other => panic!("no name for {other}: {}", request.text),
+    }
+}
+
+fn by_key(
+    sk: &str,
+    ledger: &'static str,
+    campaign: &'static str,
+    lead: &'static str,
+    call: &'static str,
+    checkpoint: &'static str,
+) -> &'static str {
+    match sk {
+        "CHECKPOINT" => checkpoint,
+        "CALL" => call,
+        sk if sk.starts_with("LEDGER") => ledger,
+        sk if sk.starts_with("C#") => campaign,
+        sk if sk.starts_with("L#") => lead,
+        hour if hour.starts_with("H#") => "put_hour",
+        other => panic!("no name for an item {other}"),
+    }
+}
+
+fn of_ledger(update: &str, condition: &str) -> &'static str {
+    if update.contains("lim = ") {
+        "set_policy"
+    } else if update.contains("rest_until = ") {
+        "rest"
+    } else if update.contains("rests = ") {
+        "end_rests"
+    } else if update.contains("ntot + :n,") {
+        "take"
+    } else if update.contains("ntot + :one") {
+        if condition.contains(":lim") { "take_answered" } else { "take_observed" }
+    } else if update.contains("ntot - :one") {
+        "free"
+    } else if update.contains("if_not_exists(cmp") {
+        "open_campaign"
+    } else if update.contains("REMOVE cmp") {
+        "close_campaign"
+    } else if update.contains("org = ") || update.contains("seen = ") {
+        "note_vapi"
+    } else {
+        panic!("no name for a write of the ledger: {update}")
+    }
+}
+
+fn of_lead(json: &Value, update: &str) -> &'static str {
+    let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
+    if update.contains("st = :dialing") {
+        "claim"
+    } else if update.contains("st = :live") {
+        "bind"
+    } else if update.contains("st = :unknown") {
+        "mark_unknown"
+    } else if update.contains("st = :st") {
+        "settle"
+    } else if update.contains("st = :ready") {
+        "give_back"
+    } else if update.contains("claims = :claim") {
+        "fence"
+    } else if update.contains("due = :due") && gives(":before") {
+        "postpone"
+    } else {
+        panic!("no name for a write of a lead: {update}")
+    }
+}
+
+fn of_campaign(json: &Value, update: &str) -> &'static str {
+    let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
+    match update {
+        update if update.contains(":total") => "finish_campaign",
+        update if update.contains("st = :paused") => "pause_campaign",
+        update if update.contains("st = :running") && gives(":finished") => "reopen_campaign",
+        update if update.contains("st = :running") => "resume_campaign",
+        other => panic!("no name for a write of a campaign: {other}"),
+    }
+}
+
+/// The request to Vapi.
+pub fn of_vapi(method: &http::Method, path: &str) -> &'static str {
+    match (method.as_str(), path) {
+        ("POST", "/call") => "POST /call",
+        ("POST", "/analytics") => "POST /analytics",
+        ("GET", path) if path.starts_with("/call?") => "GET /call",
+        ("GET", path) if path.starts_with("/call/") => "GET /call/{id}",
+        ("HEAD", "/") => "HEAD /",
+        _ => panic!("the functions have never asked {method} {path} before: does it end a call (P6)?"),
+    }
+}

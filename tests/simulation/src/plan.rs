@@ -1,0 +1,227 @@
+//! What a seed decides before its history begins: the pool, the campaigns, the people, the callers, and
+//! which things go wrong and how often. Each seed goes its own way: some faults are off in it, some
+//! are frequent, so that rare meetings of two of them happen somewhere.
+
+use std::time::Duration;
+
+use headroom::core::pool::Policy;
+use serde_json::{Value, json};
+use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
+
+use crate::faults::Rates;
+
+/// A change from outside in mid-history.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A deployment with another policy: new processes have it, those at work go on with the old one.
+    Deploy(Policy),
+    /// Lines bought or given back at Vapi.
+    Lines(u32),
+    /// A campaign message.
+    Send(String),
+    /// Somebody dials from the dashboard.
+    ForeignDial,
+}
+
+/// One campaign, as far as its end is checked.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// Its id.
+    pub id: String,
+    /// Its leads' ids and numbers.
+    pub leads: Vec<(String, String)>,
+    /// Most counted attempts at a lead.
+    pub attempts: u32,
+    /// Most lines at once.
+    pub cap: Option<u32>,
+    /// Longest call, in seconds.
+    pub max_seconds: u32,
+}
+
+/// What a history is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Lines at Vapi when it begins.
+    pub lines: u32,
+    /// The configured policy when it begins.
+    pub policy: Policy,
+    /// Whether the limit that Vapi reports is taken over.
+    pub adopt_limit: bool,
+    /// The campaigns.
+    pub campaigns: Vec<Campaign>,
+    /// How people and the API behave.
+    pub telephony: Telephony,
+    /// Who calls in.
+    pub traffic: Traffic,
+    /// What goes wrong at Vapi while it is not calm.
+    pub vapi: VapiFaults,
+    /// What goes wrong at the processes' edges while it is not calm.
+    pub rates: Rates,
+    /// Share of messages that are received twice.
+    pub repeats: f64,
+    /// Share of index reads that are answered from the past.
+    pub stale: f64,
+    /// Share of passes that the schedule forgets, and that it starts twice.
+    pub schedule: (f64, f64),
+    /// How far clocks are off at most.
+    pub skew: Duration,
+    /// How long things go wrong.
+    pub chaos: Duration,
+    /// How long a history goes on when all is over: nothing may move any more.
+    pub aftermath: Duration,
+    /// What happens when, from the beginning.
+    pub changes: Vec<(Duration, Change)>,
+    /// Whether the hourly backfill runs, for which some hours are missing.
+    pub backfill: bool,
+}
+
+/// A message that can never be read.
+const POISON: &str = "{\"campaign\": 7}";
+/// The lead whose message comes when nothing goes wrong any more: it must not become a dead letter.
+pub const LATE: &str = "late";
+
+/// The clocks of two machines differ by this at most: they are set by the network.
+pub const MOST_SKEW: Duration = Duration::from_secs(10);
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut chance = fastrand::Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let c = &mut chance;
+        let lines = c.u32(1..=8);
+        let policy = some_policy(c, lines);
+        let chaos = Duration::from_secs(c.u64(240..1200));
+        let mut campaigns: Vec<Campaign> = (0..c.u8(1..=2)).map(|n| Campaign::of(c, n)).collect();
+        let mut changes = Vec::new();
+        for campaign in &campaigns {
+            campaign.messages(c, chaos, &mut changes);
+        }
+        if c.bool() {
+            // When all is well again, one more lead comes, and a message that nobody can read beside it.
+            let late = (LATE.to_owned(), "+15555559999".to_owned());
+            let after = chaos + Duration::from_secs(1);
+            changes.push((after, Change::Send(campaigns[0].message(std::slice::from_ref(&late)))));
+            changes.push((after, Change::Send(POISON.into())));
+            campaigns[0].leads.push(late);
+        }
+        if c.bool() {
+            let policy = some_policy(c, lines);
+            changes.push((some_time(c, chaos), Change::Deploy(policy)));
+        }
+        if c.bool() {
+            let lines = c.u32(1..=10);
+            changes.push((some_time(c, chaos), Change::Lines(lines)));
+        }
+        for _ in 0..c.u8(0..4) {
+            changes.push((some_time(c, chaos), Change::ForeignDial));
+        }
+        let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
+        Self {
+            seed,
+            lines: if c.u8(0..4) == 0 { c.u32(1..=lines) } else { lines },
+            policy,
+            adopt_limit: c.bool(),
+            telephony: Telephony {
+                ring_seconds: Range(2.0, 15.0),
+                talk_seconds_mean: c.f64() * 60.0 + 10.0,
+                inbound_talk_seconds_mean: c.f64() * 60.0 + 10.0,
+                setup_failure: sometimes(c, 0.2),
+                api_latency_ms: Range(20.0, if c.u8(0..5) == 0 { 15_000.0 } else { 400.0 }),
+                ..Telephony::default()
+            },
+            traffic: Traffic {
+                inbound_per_hour: sometimes(c, 120.0),
+                web_per_hour: sometimes(c, 40.0),
+                ask_assistant: c.bool(),
+                ..Traffic::default()
+            },
+            vapi: VapiFaults {
+                webhook_lost: sometimes(c, 0.3),
+                webhook_doubled: sometimes(c, 0.3),
+                webhook_late: sometimes(c, 0.3),
+                webhook_late_seconds: Range(1.0, 240.0),
+                answer_lost: sometimes(c, 0.1),
+                answer_hangs: sometimes(c, 0.1),
+                refuse_429: sometimes(c, 0.1),
+                error_5xx_before: sometimes(c, 0.1),
+                error_5xx_after: sometimes(c, 0.1),
+                reset: sometimes(c, 0.1),
+                over_limit_shape: OverLimitShape::Mixed,
+                list_lag_seconds: sometimes(c, 20.0),
+                stuck: sometimes(c, 0.1),
+            },
+            rates: Rates {
+                crash: sometimes(c, 0.03),
+                lost: sometimes(c, 0.03),
+                error: sometimes(c, 0.06),
+                doubled: sometimes(c, 0.03),
+                delayed: sometimes(c, 0.02),
+                freeze: sometimes(c, 0.01),
+            },
+            repeats: sometimes(c, 0.3),
+            stale: sometimes(c, 0.2),
+            schedule: (sometimes(c, 0.2), sometimes(c, 0.2)),
+            skew: if c.bool() { Duration::ZERO } else { MOST_SKEW.mul_f64(c.f64()) },
+            backfill: c.u8(0..4) == 0,
+            campaigns,
+            changes,
+            chaos,
+            aftermath: Duration::from_secs(360),
+        }
+    }
+}
+
+fn some_time(c: &mut fastrand::Rng, until: Duration) -> Duration {
+    until.mul_f64(c.f64())
+}
+
+fn some_policy(c: &mut fastrand::Rng, lines: u32) -> Policy {
+    let (cap, headroom) = (c.u32(1..=lines), c.u32(0..lines));
+    Policy::new(lines, cap, headroom).expect("there is at least one line")
+}
+
+impl Campaign {
+    fn of(c: &mut fastrand::Rng, nth: u8) -> Self {
+        let id = format!("c{nth}");
+        let leads = (0..c.u32(1..=6))
+            .map(|lead| (format!("l{lead}"), format!("+1555555{nth:01}{lead:03}")))
+            .collect();
+        Self {
+            id,
+            leads,
+            attempts: c.u32(1..=3),
+            cap: if c.bool() { None } else { Some(c.u32(1..=3)) },
+            max_seconds: c.u32(30..=240),
+        }
+    }
+
+    /// The message that brings some of its leads.
+    pub fn message(&self, leads: &[(String, String)]) -> String {
+        let leads: Vec<Value> =
+            leads.iter().map(|(id, number)| json!({ "id": id, "number": number })).collect();
+        let mut campaign = json!({
+            "id": self.id, "assistantId": "as", "phoneNumberId": "ph", "maxDurationSeconds": self.max_seconds,
+            "retry": { "maxAttempts": self.attempts, "noAnswerAfter": "2m", "busyAfter": "1m" },
+        });
+        if let Some(cap) = self.cap {
+            campaign["maxConcurrency"] = json!(cap);
+        }
+        json!({ "campaign": campaign, "leads": leads }).to_string()
+    }
+
+    /// In one message or two, the second one some time later; sometimes the first one once more.
+    fn messages(&self, c: &mut fastrand::Rng, chaos: Duration, changes: &mut Vec<(Duration, Change)>) {
+        let at = c.usize(1..=self.leads.len());
+        let (first, second) = self.leads.split_at(at);
+        let first = self.message(first);
+        changes.push((Duration::from_secs(c.u64(0..60)), Change::Send(first.clone())));
+        if !second.is_empty() {
+            changes.push((some_time(c, chaos), Change::Send(self.message(second))));
+        }
+        if c.u8(0..4) == 0 {
+            changes.push((some_time(c, chaos), Change::Send(first)));
+        }
+    }
+}

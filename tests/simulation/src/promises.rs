@@ -1,0 +1,521 @@
+//! The promises, checked after every write and at every dial, from the items as they are and from the
+//! simulated Vapi's own truth. Nothing here shares code with what it checks, but for the spelling of
+//! keys and tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use headroom::core::ids::{ClaimKey, LineKey, Token};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use vapi_sim::Sim;
+
+use crate::plan::Campaign;
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which: P1 to P8, or what else has to hold.
+    pub promise: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.text)
+    }
+}
+
+/// Checks, each of which may fail.
+pub type Checked = Result<(), Violation>;
+
+fn ensure(holds: bool, promise: &'static str, text: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation { promise, text: text() }) }
+}
+
+/// The ledger, as the item says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ledger {
+    limit: i64,
+    cap: i64,
+    headroom: i64,
+    total: i64,
+    outbound: i64,
+    foreign: i64,
+    inbound: i64,
+    web: i64,
+    /// Line key → token.
+    pub lines: BTreeMap<String, String>,
+    /// Campaign code → held, done, failed.
+    campaigns: BTreeMap<String, (i64, i64, i64)>,
+}
+
+/// A lead, as the item says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lead {
+    /// Where it is.
+    pub state: String,
+    claims: i64,
+    attempts: i64,
+    token: Option<String>,
+}
+
+/// A campaign, as the item says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CampaignSeen {
+    /// Where it is.
+    pub state: String,
+    leads: Option<i64>,
+    done: i64,
+    failed: i64,
+}
+
+/// What a server message says, as much as is checked and shown.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The call.
+    pub call: String,
+    /// Whether it says that the call is over.
+    pub ended: bool,
+    text: String,
+}
+
+impl Said {
+    /// What a body says.
+    pub fn of(body: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let message = &json["message"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, status) = (text(&message["type"]), text(&message["status"]));
+        let call = text(&message["call"]["id"]);
+        let whose = message["call"]["name"].as_str().unwrap_or(&call);
+        let reason = text(&message["endedReason"]);
+        let text = format!("{kind} {status} {reason} of {whose}").replace("  ", " ");
+        Self { ended: status == "ended" || kind == "end-of-call-report", call, text }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// An instant that recovery is measured by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// What came to be.
+    pub step: Step,
+    /// The line's key. A claim's is its call's name, too.
+    pub of: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What came to be at a [`Moment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A lead was claimed, to be dialed within milliseconds.
+    Claimed,
+    /// What came of the dial is known: the lead is neither dialing nor unknown any more.
+    Known,
+    /// A line was freed.
+    Freed,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Promises {
+    /// By their codes.
+    asked: BTreeMap<String, Campaign>,
+    /// The ledger after the last write.
+    pub ledger: Option<Ledger>,
+    /// Code and reference → lead.
+    pub leads: BTreeMap<(String, String), Lead>,
+    /// By their codes.
+    pub campaigns: BTreeMap<String, CampaignSeen>,
+    /// Outcomes by campaign that were there before its counters.
+    uncounted: BTreeMap<String, (i64, i64)>,
+    /// The calls whose end was told and answered.
+    ended: BTreeSet<String>,
+    /// Usage by hour.
+    hours: BTreeMap<String, Value>,
+    /// Lines that were taken once more after their call was over, and their campaigns.
+    ghosts: BTreeMap<String, String>,
+    checks: u64,
+    /// If they are to be kept.
+    moments: Option<Vec<Moment>>,
+}
+
+fn number(item: &Value, name: &str) -> i64 {
+    item[name]["N"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn text(item: &Value, name: &str) -> Option<String> {
+    item[name]["S"].as_str().map(str::to_owned)
+}
+
+impl Ledger {
+    fn of(item: &Value) -> Self {
+        let map = |name: &str| item[name]["M"].as_object().cloned().unwrap_or_default();
+        Self {
+            limit: number(item, "lim"),
+            cap: number(item, "cap"),
+            headroom: number(item, "hroom"),
+            total: number(item, "ntot"),
+            outbound: number(item, "nout"),
+            foreign: number(item, "nfrn"),
+            inbound: number(item, "ninb"),
+            web: number(item, "nweb"),
+            lines: map("lns")
+                .into_iter()
+                .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))
+                .collect(),
+            campaigns: map("cmp")
+                .into_iter()
+                .map(|(code, tally)| {
+                    let tally = &tally["M"];
+                    (code, (number(tally, "h"), number(tally, "d"), number(tally, "f")))
+                })
+                .collect(),
+        }
+    }
+
+    /// P7: the counters are what the lines add up to.
+    fn adds_up(&self) -> Checked {
+        let kind =
+            |letter: char| self.lines.values().filter(|token| token.starts_with(letter)).count() as i64;
+        let (ours, foreign) = (kind('o'), kind('f'));
+        let counted = [self.total, self.outbound, self.foreign, self.inbound, self.web];
+        let held = [self.lines.len() as i64, ours + foreign, foreign, kind('i'), kind('w')];
+        ensure(counted == held, "P7", || {
+            format!(
+                "counters (total, outbound, foreign, inbound, web) are {counted:?}, the lines are {held:?}"
+            )
+        })?;
+        for key in self.lines.keys().filter(|key| !key.starts_with('~')) {
+            let known = self.campaigns.keys().any(|code| key.starts_with(code.as_str()));
+            ensure(known, "P7", || format!("the line of {key} is counted for no campaign"))?;
+        }
+        for (code, (h, ..)) in &self.campaigns {
+            let held = self.lines.keys().filter(|key| !key.starts_with('~') && key.starts_with(code)).count();
+            ensure(*h == held as i64, "P7", || format!("campaign {code} counts {h} lines and holds {held}"))?;
+        }
+        Ok(())
+    }
+
+    fn new_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a String, &'a String)> {
+        self.lines.iter().filter(|(key, _)| !before.lines.contains_key(*key)).collect()
+    }
+}
+
+impl Lead {
+    fn of(item: &Value) -> Self {
+        Self {
+            state: text(item, "st").unwrap_or_default(),
+            claims: number(item, "claims"),
+            attempts: number(item, "att"),
+            token: text(item, "tok"),
+        }
+    }
+
+    /// Whether it has its final outcome.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.as_str(), "done" | "failed")
+    }
+
+    fn is_under_way(&self) -> bool {
+        !self.is_over() && self.state != "ready"
+    }
+
+    /// Whether it is not known what came of its dial.
+    fn is_unanswered(&self) -> bool {
+        matches!(self.state.as_str(), "dialing" | "unknown")
+    }
+
+    fn line(&self, code: &str, reference: &str) -> String {
+        format!("{code}{reference}{}", self.claims)
+    }
+}
+
+impl Promises {
+    /// Promises about these campaigns, by their codes; with the moments that recovery is measured by if
+    /// `keep_moments`.
+    pub fn about(asked: BTreeMap<String, Campaign>, keep_moments: bool) -> Self {
+        Self { asked, moments: keep_moments.then(Vec::new), ..Self::default() }
+    }
+
+    /// The moments that were kept.
+    pub fn take_moments(&mut self) -> Vec<Moment> {
+        self.moments.take().unwrap_or_default()
+    }
+
+    fn note(&mut self, step: Step, of: &str, at: Timestamp) {
+        if let Some(moments) = &mut self.moments {
+            moments.push(Moment { step, of: of.to_owned(), at });
+        }
+    }
+
+    /// Checks so far.
+    pub fn checks(&self) -> u64 {
+        self.checks
+    }
+
+    /// An item was written. `item` is what it is now.
+    pub fn written(&mut self, pk: &str, sk: &str, item: &Value, vapi: &Sim, now: Timestamp) -> Checked {
+        self.checks += 1;
+        if sk.starts_with("LEDGER") {
+            self.ledger_written(Ledger::of(item), vapi, now)
+        } else if let (Some(code), Some(reference)) = (pk.strip_prefix("C#"), sk.strip_prefix("L#")) {
+            self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
+        } else if let Some(code) = sk.strip_prefix("C#") {
+            let seen = CampaignSeen {
+                state: text(item, "st").unwrap_or_default(),
+                leads: item.get("leads").map(|_| number(item, "leads")),
+                done: number(item, "done"),
+                failed: number(item, "failed"),
+            };
+            self.campaigns.insert(code.to_owned(), seen);
+            Ok(())
+        } else if sk.starts_with("H#") {
+            // An hour is over when it is filled: filled again, it says the same.
+            let before = self.hours.insert(sk.to_owned(), item.clone());
+            ensure(before.as_ref().is_none_or(|before| before == item), "P8", || {
+                format!("usage of {sk} was {before:?} and is {item}")
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn ledger_written(&mut self, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
+        ledger.adds_up()?;
+        let before = self.ledger.replace(ledger.clone()).unwrap_or_default();
+        for (key, token) in &ledger.lines {
+            let was = before.lines.get(key);
+            ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
+        }
+        self.taken(&before, &ledger)?;
+        for (key, _) in ledger.new_since(&before) {
+            // A second copy of a taking whose call is over already: the line is freed by the pass.
+            if let Some(((code, _), _)) = self
+                .leads
+                .iter()
+                .find(|((code, reference), lead)| lead.is_over() && lead.line(code, reference) == **key)
+            {
+                self.ghosts.insert(key.clone(), code.clone());
+            }
+        }
+        for (key, token) in before.new_since(&ledger) {
+            self.freed(key, token, vapi, now)?;
+            self.note(Step::Freed, key, now);
+            // Nobody can tell its freeing from the first one: the outcome may be counted once more.
+            if let Some(code) = self.ghosts.remove(key) {
+                self.uncounted.remove(&code);
+            }
+        }
+        self.uncounted.retain(|code, _| ledger.campaigns.contains_key(code));
+        for (code, (_, done, failed)) in &ledger.campaigns {
+            // An outcome counts from the moment on at which its line is free.
+            let over = |state: &str| {
+                let counts = |((of, reference), lead): &(&(String, String), &Lead)| {
+                    let held = ledger.lines.get(&lead.line(of, reference));
+                    let ghost = self.ghosts.contains_key(&lead.line(of, reference));
+                    of == code
+                        && lead.state == state
+                        && (ghost || held.is_none() || held != lead.token.as_ref())
+                };
+                self.leads.iter().filter(counts).count() as i64
+            };
+            let missing = (over("done") - done, over("failed") - failed);
+            // Counters that are put on the ledger from an old reading of the campaign start too low.
+            let known = *self.uncounted.entry(code.clone()).or_insert(missing);
+            ensure(missing == known, "P4", || {
+                format!(
+                    "campaign {code} counts {done} done and {failed} failed, its leads {} and {}",
+                    over("done"),
+                    over("failed")
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// P1: what was taken for outbound had room.
+    fn taken(&self, before: &Ledger, ledger: &Ledger) -> Checked {
+        let ours =
+            ledger.new_since(before).into_iter().filter(|(_, token)| token.starts_with('o')).count() as i64;
+        if ours == 0 {
+            return Ok(());
+        }
+        ensure(before.total + ours <= before.limit - before.headroom, "P1", || {
+            format!(
+                "{ours} lines for outbound on top of {} of {} with headroom {}",
+                before.total, before.limit, before.headroom
+            )
+        })?;
+        ensure(before.outbound + ours <= before.cap, "P1", || {
+            format!("{ours} lines for outbound on top of {}, cap {}", before.outbound, before.cap)
+        })?;
+        for (code, (held, ..)) in &ledger.campaigns {
+            let cap = self.asked.get(code).and_then(|campaign| campaign.cap).map_or(i64::MAX, i64::from);
+            let had = before.campaigns.get(code).map_or(0, |tally| tally.0);
+            ensure(*held <= cap || *held <= had, "P1", || {
+                format!("campaign {code} holds {held}, its cap is {cap}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// P5 and P4: what was freed stood for nothing any more.
+    fn freed(&self, key: &str, token: &str, vapi: &Sim, now: Timestamp) -> Checked {
+        let line: LineKey =
+            key.parse().map_err(|_| Violation { promise: "P7", text: format!("{key} is no line") })?;
+        let held_for =
+            token.parse::<Token>().map_or(SignedDuration::MAX, |token| now.duration_since(token.since()));
+        match line {
+            LineKey::Claim(claim) => {
+                let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
+                if let Some(lead) = self.leads.get(&at) {
+                    let its_own =
+                        lead.claims == i64::from(claim.claim) && lead.token.as_deref() == Some(token);
+                    ensure(!(its_own && lead.is_under_way()), "P4", || {
+                        format!("the line of {key} was freed while its lead is {}", lead.state)
+                    })?;
+                }
+                let max = self.asked.get(&at.0).map_or(0, |campaign| campaign.max_seconds);
+                let ceiling = SignedDuration::from_secs(i64::from(max) + 12 * 60);
+                let live = vapi.calls(|call| call.is_live && call.held_line && call.name == Some(key));
+                ensure(live.is_empty() || held_for > ceiling, "P5", || {
+                    format!(
+                        "the line of {key} was freed after {held_for:#} under its live call {}",
+                        live[0].id
+                    )
+                })
+            }
+            LineKey::Observed(id) => {
+                let live =
+                    vapi.calls(|call| call.is_live && call.held_line && call.id.to_string() == id.as_str());
+                // A call of ours may have been seen before its dial's answer came: it has two lines then.
+                let elsewhere =
+                    live.first().and_then(|call| call.name.as_ref()).is_some_and(|name| self.holds(name));
+                ensure(
+                    live.is_empty() || elsewhere || held_for > SignedDuration::from_hours(12),
+                    "P5",
+                    || format!("the line of {id} was freed under its live call"),
+                )
+            }
+        }
+    }
+
+    fn holds(&self, key: &str) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.lines.contains_key(key))
+    }
+
+    /// P4: a lead is ready, or holds a line, or is over for good.
+    fn lead_written(&mut self, code: String, reference: String, lead: Lead, now: Timestamp) -> Checked {
+        let before = self.leads.insert((code.clone(), reference.clone()), lead.clone());
+        let was_open = before.as_ref().filter(|before| before.is_unanswered());
+        match was_open {
+            Some(before) if !lead.is_unanswered() => {
+                self.note(Step::Known, &before.line(&code, &reference), now)
+            }
+            None if lead.is_unanswered() => self.note(Step::Claimed, &lead.line(&code, &reference), now),
+            _ => {}
+        }
+        if let Some(before) = before {
+            ensure(!before.is_over() || before.state == lead.state, "P4", || {
+                format!("a lead of {code} was {} and is {}", before.state, lead.state)
+            })?;
+            ensure((0..=1).contains(&(lead.claims - before.claims)), "P3", || {
+                format!("a lead of {code} had {} claims and has {}", before.claims, lead.claims)
+            })?;
+        }
+        let most = self.asked.get(&code).map_or(i64::MAX, |campaign| i64::from(campaign.attempts));
+        ensure(lead.attempts <= most, "P3", || {
+            format!("{} counted attempts at a lead of {code}, {most} allowed", lead.attempts)
+        })?;
+        if lead.is_under_way() {
+            let line = lead.line(&code, &reference);
+            let held = self.ledger.as_ref().and_then(|ledger| ledger.lines.get(&line));
+            ensure(held.is_some() && held == lead.token.as_ref(), "P4", || {
+                format!("a lead of {code} is {} without its line {line}", lead.state)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// P8: once its end was told and answered, no message of a call leaves it a line.
+    pub fn answered(&mut self, message: &Said, on_time: bool) -> Checked {
+        self.checks += 1;
+        if message.ended {
+            self.ended.insert(message.call.clone());
+        }
+        if !on_time || !self.ended.contains(&message.call) {
+            return Ok(());
+        }
+        let Ok(call) = message.call.parse() else { return Ok(()) };
+        let held = self.holds(&LineKey::Observed(call).to_string());
+        ensure(!held, "P8", || format!("after `{message}` a line is held for a call whose end was told"))
+    }
+
+    /// P3 and P1: a dial arrives at Vapi.
+    pub fn dialed(&mut self, key: &str, number: &str, vapi: &Sim) -> Checked {
+        self.checks += 1;
+        ensure(self.holds(key), "P1", || format!("a dial arrived for {key}, which holds no line"))?;
+        let before = vapi.calls(|call| call.held_line && call.name == Some(key));
+        ensure(before.is_empty(), "P3", || format!("{key} is dialed a second time"))?;
+        let live = vapi.calls(|call| call.is_live && call.held_line && call.number == Some(number));
+        ensure(live.is_empty(), "P3", || format!("{key} dials a person who is in a call already"))?;
+        let claim: ClaimKey =
+            key.parse().map_err(|_| Violation { promise: "P3", text: format!("{key} is no claim") })?;
+        let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
+        let lead = self.leads.get(&at);
+        let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
+        ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))
+    }
+
+    /// At the end everything is accounted for.
+    pub fn at_end(&mut self, vapi: &Sim) -> Checked {
+        self.checks += 1;
+        let ledger = self.ledger.clone().unwrap_or_default();
+        ensure(ledger.total == 0, "P5", || {
+            format!("lines that nobody holds are on the ledger: {:?}", ledger.lines)
+        })?;
+        ensure(ledger.campaigns.is_empty(), "P4", || {
+            format!("counters of finished campaigns are left: {:?}", ledger.campaigns)
+        })?;
+        for (code, asked) in &self.asked {
+            let of = |(at, _): &(&(String, String), &Lead)| at.0 == *code;
+            let leads: Vec<_> = self.leads.iter().filter(of).map(|(_, lead)| lead).collect();
+            let (accepted, seen) = (asked.leads.len(), leads.len());
+            ensure(accepted == seen, "P4", || format!("{accepted} leads were accepted, {seen} are stored"))?;
+            let open: Vec<_> = leads.iter().filter(|lead| !lead.is_over()).collect();
+            ensure(open.is_empty(), "P4", || format!("leads without an outcome: {open:?}"))?;
+            let over = |state: &str| leads.iter().filter(|lead| lead.state == state).count() as i64;
+            let counted = CampaignSeen {
+                state: "finished".into(),
+                leads: Some(accepted as i64),
+                done: over("done"),
+                failed: over("failed"),
+            };
+            let campaign = self.campaigns.get(code);
+            ensure(campaign == Some(&counted), "P4", || {
+                format!("a campaign says {campaign:?}, its leads say {counted:?}")
+            })?;
+            let (counted, mut rang) = (leads.iter().map(|lead| lead.attempts).sum::<i64>(), 0);
+            for (_, number) in &asked.leads {
+                let rings = vapi.calls(|call| call.held_line && call.number == Some(number)).len();
+                rang += rings as i64;
+                // Set-ups that failed are spared, three times for each lead.
+                let most = asked.attempts as usize + 3;
+                ensure(rings <= most, "P3", || format!("{rings} calls to one person, {most} at most"))?;
+            }
+            ensure(counted <= rang, "P4", || {
+                format!("{counted} attempts are counted, {rang} calls were made")
+            })?;
+        }
+        Ok(())
+    }
+}
