@@ -22,8 +22,8 @@ use webhook::Webhook;
 
 use crate::boundary::{Aws, ToVapi};
 use crate::clock::ProcessClock;
+use crate::items::Said;
 use crate::process::{Function, Process};
-use crate::promises::Said;
 use crate::queues::Message;
 use crate::world::{TABLE, World};
 

@@ -4,11 +4,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | what a seed decides before its history begins |
-//! | [`world`] | one history, from the first campaign message until all is accounted for |
+//! | [`history`] | one history, from the first campaign message until all is accounted for |
+//! | [`world`] | everything around its processes |
 //! | [`functions`], [`process`] | the functions as Lambda runs them; what can be killed and frozen |
 //! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
-//! | [`promises`] | P1 to P8, checked after every write and at every dial |
+//! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
 //! | [`sweep`], [`points`], [`weaken`] | many seeds; every fault point; what happens without a condition |
 //! | [`confluence`], [`scripted`] | every order and repetition of one call's messages; a Vapi of one call for it |
 //! | [`recovery`] | how long a lost message or answer is felt, and what it costs |
@@ -23,6 +24,8 @@ pub mod confluence;
 pub mod dynamo;
 pub mod faults;
 pub mod functions;
+pub mod history;
+pub mod items;
 pub mod naming;
 pub mod plan;
 pub mod planted;

@@ -9,10 +9,10 @@ use anyhow::bail;
 use clap::{Parser, Subcommand};
 use headroom_sim::bugs::BUGS;
 use headroom_sim::faults::Script;
+use headroom_sim::history::{Setup, run};
 use headroom_sim::plan::Plan;
 use headroom_sim::planted::{BROKEN, Nursery};
 use headroom_sim::sweep::{Sweep, Swept};
-use headroom_sim::world::{Setup, run};
 use headroom_sim::{confluence, points, recovery, weaken};
 
 /// Deterministic simulation of Headroom: the real handlers on virtual time, with faults between any two

@@ -10,10 +10,10 @@ use headroom::core::pool::Policy;
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
 use crate::faults::{Fault, LATEST_DIAL, Point, Rates, Script, Service};
+use crate::history::{History, Setup, run};
 use crate::plan::{Campaign, Change, Plan};
 use crate::process::Function;
 use crate::promises::Violation;
-use crate::world::{History, Setup, run};
 
 /// A small history in which nothing goes wrong by chance.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vapi_sim::Sim;
 
+use crate::items::{CampaignSeen, Lead, Ledger, Said, number, text};
 use crate::plan::Campaign;
 
 /// A promise that was broken.
@@ -32,74 +33,6 @@ pub type Checked = Result<(), Violation>;
 
 fn ensure(holds: bool, promise: &'static str, text: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { promise, text: text() }) }
-}
-
-/// The ledger, as the item says.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ledger {
-    limit: i64,
-    cap: i64,
-    headroom: i64,
-    total: i64,
-    outbound: i64,
-    foreign: i64,
-    inbound: i64,
-    web: i64,
-    /// Line key → token.
-    pub lines: BTreeMap<String, String>,
-    /// Campaign code → held, done, failed.
-    campaigns: BTreeMap<String, (i64, i64, i64)>,
-}
-
-/// A lead, as the item says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lead {
-    /// Where it is.
-    pub state: String,
-    claims: i64,
-    attempts: i64,
-    token: Option<String>,
-}
-
-/// A campaign, as the item says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CampaignSeen {
-    /// Where it is.
-    pub state: String,
-    leads: Option<i64>,
-    done: i64,
-    failed: i64,
-}
-
-/// What a server message says, as much as is checked and shown.
-#[derive(Debug, Clone)]
-pub struct Said {
-    /// The call.
-    pub call: String,
-    /// Whether it says that the call is over.
-    pub ended: bool,
-    text: String,
-}
-
-impl Said {
-    /// What a body says.
-    pub fn of(body: &[u8]) -> Self {
-        let json: Value = serde_json::from_slice(body).unwrap_or_default();
-        let message = &json["message"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (kind, status) = (text(&message["type"]), text(&message["status"]));
-        let call = text(&message["call"]["id"]);
-        let whose = message["call"]["name"].as_str().unwrap_or(&call);
-        let reason = text(&message["endedReason"]);
-        let text = format!("{kind} {status} {reason} of {whose}").replace("  ", " ");
-        Self { ended: status == "ended" || kind == "end-of-call-report", call, text }
-    }
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// An instant that recovery is measured by.
@@ -146,97 +79,6 @@ pub struct Promises {
     checks: u64,
     /// If they are to be kept.
     moments: Option<Vec<Moment>>,
-}
-
-fn number(item: &Value, name: &str) -> i64 {
-    item[name]["N"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
-fn text(item: &Value, name: &str) -> Option<String> {
-    item[name]["S"].as_str().map(str::to_owned)
-}
-
-impl Ledger {
-    fn of(item: &Value) -> Self {
-        let map = |name: &str| item[name]["M"].as_object().cloned().unwrap_or_default();
-        Self {
-            limit: number(item, "lim"),
-            cap: number(item, "cap"),
-            headroom: number(item, "hroom"),
-            total: number(item, "ntot"),
-            outbound: number(item, "nout"),
-            foreign: number(item, "nfrn"),
-            inbound: number(item, "ninb"),
-            web: number(item, "nweb"),
-            lines: map("lns")
-                .into_iter()
-                .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))
-                .collect(),
-            campaigns: map("cmp")
-                .into_iter()
-                .map(|(code, tally)| {
-                    let tally = &tally["M"];
-                    (code, (number(tally, "h"), number(tally, "d"), number(tally, "f")))
-                })
-                .collect(),
-        }
-    }
-
-    /// P7: the counters are what the lines add up to.
-    fn adds_up(&self) -> Checked {
-        let kind =
-            |letter: char| self.lines.values().filter(|token| token.starts_with(letter)).count() as i64;
-        let (ours, foreign) = (kind('o'), kind('f'));
-        let counted = [self.total, self.outbound, self.foreign, self.inbound, self.web];
-        let held = [self.lines.len() as i64, ours + foreign, foreign, kind('i'), kind('w')];
-        ensure(counted == held, "P7", || {
-            format!(
-                "counters (total, outbound, foreign, inbound, web) are {counted:?}, the lines are {held:?}"
-            )
-        })?;
-        for key in self.lines.keys().filter(|key| !key.starts_with('~')) {
-            let known = self.campaigns.keys().any(|code| key.starts_with(code.as_str()));
-            ensure(known, "P7", || format!("the line of {key} is counted for no campaign"))?;
-        }
-        for (code, (h, ..)) in &self.campaigns {
-            let held = self.lines.keys().filter(|key| !key.starts_with('~') && key.starts_with(code)).count();
-            ensure(*h == held as i64, "P7", || format!("campaign {code} counts {h} lines and holds {held}"))?;
-        }
-        Ok(())
-    }
-
-    fn new_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a String, &'a String)> {
-        self.lines.iter().filter(|(key, _)| !before.lines.contains_key(*key)).collect()
-    }
-}
-
-impl Lead {
-    fn of(item: &Value) -> Self {
-        Self {
-            state: text(item, "st").unwrap_or_default(),
-            claims: number(item, "claims"),
-            attempts: number(item, "att"),
-            token: text(item, "tok"),
-        }
-    }
-
-    /// Whether it has its final outcome.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state.as_str(), "done" | "failed")
-    }
-
-    fn is_under_way(&self) -> bool {
-        !self.is_over() && self.state != "ready"
-    }
-
-    /// Whether it is not known what came of its dial.
-    fn is_unanswered(&self) -> bool {
-        matches!(self.state.as_str(), "dialing" | "unknown")
-    }
-
-    fn line(&self, code: &str, reference: &str) -> String {
-        format!("{code}{reference}{}", self.claims)
-    }
 }
 
 impl Promises {
@@ -290,7 +132,7 @@ impl Promises {
     }
 
     fn ledger_written(&mut self, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
-        ledger.adds_up()?;
+        Self::adds_up(&ledger)?;
         let before = self.ledger.replace(ledger.clone()).unwrap_or_default();
         for (key, token) in &ledger.lines {
             let was = before.lines.get(key);
@@ -338,6 +180,30 @@ impl Promises {
                     over("failed")
                 )
             })?;
+        }
+        Ok(())
+    }
+
+    /// P7: the counters are what the lines add up to.
+    fn adds_up(ledger: &Ledger) -> Checked {
+        let kind =
+            |letter: char| ledger.lines.values().filter(|token| token.starts_with(letter)).count() as i64;
+        let (ours, foreign) = (kind('o'), kind('f'));
+        let counted = [ledger.total, ledger.outbound, ledger.foreign, ledger.inbound, ledger.web];
+        let held = [ledger.lines.len() as i64, ours + foreign, foreign, kind('i'), kind('w')];
+        ensure(counted == held, "P7", || {
+            format!(
+                "counters (total, outbound, foreign, inbound, web) are {counted:?}, the lines are {held:?}"
+            )
+        })?;
+        for key in ledger.lines.keys().filter(|key| !key.starts_with('~')) {
+            let known = ledger.campaigns.keys().any(|code| key.starts_with(code.as_str()));
+            ensure(known, "P7", || format!("the line of {key} is counted for no campaign"))?;
+        }
+        for (code, (h, ..)) in &ledger.campaigns {
+            let held =
+                ledger.lines.keys().filter(|key| !key.starts_with('~') && key.starts_with(code)).count();
+            ensure(*h == held as i64, "P7", || format!("campaign {code} counts {h} lines and holds {held}"))?;
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ use headroom::core::pool::Policy;
 use vapi_sim::{Faults as VapiFaults, Range as Between, Telephony, Traffic};
 
 use crate::faults::{Fault, Point, Rates, Script, Service};
+use crate::history::{History, Setup, run};
 use crate::plan::{Campaign, Change, Plan};
 use crate::process::Function;
 use crate::promises::{Step, Violation};
-use crate::world::{History, Setup, run};
 
 /// How long things go wrong in a history.
 const CHAOS: Duration = Duration::from_secs(14 * 60);

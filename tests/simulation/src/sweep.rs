@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::faults::Script;
+use crate::history::{Setup, run};
 use crate::plan::Plan;
 use crate::promises::Violation;
 use crate::weaken::Part;
-use crate::world::{Setup, run};
 
 /// What many histories came to.
 #[derive(Debug, Default, Clone)]

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use headroom_sim::bugs::BUGS;
 use headroom_sim::faults::Script;
+use headroom_sim::history::{Setup, run};
 use headroom_sim::plan::Plan;
 use headroom_sim::points::{cover, scenarios};
 use headroom_sim::sweep::Sweep;
 use headroom_sim::weaken::Part;
-use headroom_sim::world::{Setup, run};
 
 #[test]
 fn some_seeds_keep_every_promise() {

@@ -1,0 +1,290 @@
+//! How a history unfolds: who is started when, what changes on the way, when nothing goes wrong any more,
+//! and when all is over. And what is left of it afterwards.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use headroom::core::ids::CampaignCode;
+use headroom::core::pool::Policy;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use vapi_sim::{CallTruth, Faults as VapiFaults, Traffic};
+
+use crate::faults::{Point, Script};
+use crate::plan::{Change, LATE, Plan};
+use crate::promises::{Moment, Violation};
+use crate::queues::Queue;
+use crate::weaken::Part;
+use crate::world::{World, lock};
+
+/// How many batches of a queue are dealt with at once, as in the template.
+const AT_ONCE: usize = 2;
+/// Between two passes.
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long after the last fault everything has to be over at the latest: dead letters redriven six
+/// minutes apart, retries, calls that last to their limit, lines that wait for the ceiling.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// What became of a history.
+#[derive(Debug)]
+pub struct History {
+    /// The promise that was broken, if one was.
+    pub violation: Option<Violation>,
+    /// Its events, if they were kept.
+    pub trace: Vec<String>,
+    /// What tells it from another history.
+    pub digest: u64,
+    /// Calls of processes.
+    pub calls: u64,
+    /// Faults that struck them.
+    pub faults: u64,
+    /// Checks of promises.
+    pub checks: u64,
+    /// How long it lasted.
+    pub seconds: f64,
+    /// Seconds of simulated phone calls.
+    pub call_seconds: f64,
+    /// Its calls in order, where a script asked for exact faults.
+    pub points: Vec<Point>,
+    /// The parts of its writes' conditions, if they were collected.
+    pub parts: BTreeSet<Part>,
+    /// When its claims, dials and lines moved, if that was kept.
+    pub moments: Vec<Moment>,
+    /// The simulated Vapi's calls, if the moments were kept.
+    pub phone_calls: Vec<CallTruth>,
+}
+
+/// How a history is looked at, and what is taken out of it.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Whether the trace is kept.
+    pub keep_trace: bool,
+    /// A part of a condition that the engine does not see.
+    pub without: Option<Part>,
+    /// Whether the parts of all conditions are collected.
+    pub keep_parts: bool,
+    /// Whether it is kept when claims, dials and lines moved.
+    pub keep_moments: bool,
+}
+
+thread_local! {
+    /// What a task of this thread's history panicked with.
+    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// A task that panics ends silently: from here on it leaves word.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.set(Some(info.to_string()));
+            before(info);
+        }));
+    });
+    PANIC.take();
+}
+
+/// Runs a history in this thread.
+pub fn run(plan: Plan, script: Script, setup: Setup) -> History {
+    catch_panics();
+    // The SDK's jitter and the tokens draw from here.
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime of one thread without sockets asks the machine for nothing");
+    runtime.block_on(async move {
+        let world = World::new(plan, script, setup);
+        let violation = world.clone().unfold().await;
+        world.retire();
+        let panicked = PANIC.take().map(|text| Violation { promise: "no panic", text });
+        world.history(panicked.or(violation))
+    })
+}
+
+impl World {
+    /// The whole history. The first broken promise ends it.
+    async fn unfold(self: Arc<Self>) -> Option<Violation> {
+        self.create_table();
+        for queue in 0..2 {
+            for place in 0..AT_ONCE {
+                tokio::spawn(self.clone().poll(queue, place as u64));
+            }
+        }
+        tokio::spawn(self.clone().schedule());
+        if self.plan.backfill {
+            self.fill_before();
+            tokio::spawn(self.clone().backfills());
+        }
+        for (after, change) in self.plan.changes.clone() {
+            let world = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                world.change(change);
+            });
+        }
+        let mut broken = self.broken.subscribe();
+        tokio::select! {
+            biased;
+            broken = broken.wait_for(Option::is_some) => broken.expect("the sender is in self").clone(),
+            over = self.until_over() => over.err(),
+        }
+    }
+
+    fn queue(&self, which: usize) -> &Queue {
+        if which == 0 { &self.queues.campaigns } else { &self.queues.wake }
+    }
+
+    /// Deals with the batches of a queue, one after the other.
+    async fn poll(self: Arc<Self>, queue: usize, place: u64) {
+        let mut chance = fastrand::Rng::with_seed(self.plan.seed ^ (queue as u64) << 8 ^ place << 16);
+        loop {
+            let repeats = if self.is_calm() { 0.0 } else { self.plan.repeats };
+            let batch = self.queue(queue).receive(&mut chance, repeats).await;
+            let done = self.dispatch(&batch).await;
+            for id in done {
+                self.queue(queue).delete(id);
+            }
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.clock.seconds() >= self.plan.chaos.as_secs_f64()
+    }
+
+    /// Starts a pass every minute, as the schedule does, whatever the one before is doing.
+    async fn schedule(self: Arc<Self>) {
+        let mut chance = fastrand::Rng::with_seed(self.plan.seed ^ 0x5eed);
+        loop {
+            tokio::time::sleep(MINUTE).await;
+            let (forgets, doubles) = if self.is_calm() { (0.0, 0.0) } else { self.plan.schedule };
+            if chance.f64() < forgets {
+                continue;
+            }
+            for _ in 0..1 + u8::from(chance.f64() < doubles) {
+                let world = self.clone();
+                tokio::spawn(async move { world.reconcile().await });
+            }
+        }
+    }
+
+    async fn backfills(self: Arc<Self>) {
+        loop {
+            let world = self.clone();
+            tokio::spawn(async move { world.backfill().await });
+            tokio::time::sleep(MINUTE * 60).await;
+        }
+    }
+
+    fn change(self: &Arc<Self>, change: Change) {
+        match change {
+            Change::Send(body) => {
+                self.note("message", || format!("a campaign message of {} bytes", body.len()));
+                self.queues.campaigns.send(body, Duration::ZERO);
+            }
+            Change::Deploy(policy) => {
+                self.note("deployed", || format!("deployment: limit/cap/headroom {policy}"));
+                *lock(&self.policy) = policy;
+                self.deployment.fetch_add(1, Ordering::Relaxed);
+            }
+            Change::Lines(lines) => {
+                self.note("lines", || format!("Vapi has {lines} lines from now on"));
+                self.vapi().set_lines(lines);
+            }
+            Change::ForeignDial => {
+                let body = json!({ "assistantId": "as", "phoneNumberId": "ph", "customer": { "number": "+19995550100" } });
+                let world = self.clone();
+                tokio::spawn(async move {
+                    world.note("foreign", || "somebody dials from the dashboard".into());
+                    let request = http::Request::post("/call")
+                        .header("authorization", "Bearer sim-private-key")
+                        .header("content-type", "application/json")
+                        .body(body.to_string().into_bytes())
+                        .expect("a constant request is one");
+                    world.vapi().ask(request).await
+                });
+            }
+        }
+    }
+
+    /// Waits for the faults to end and for everything to be over; then checks that it is, and stays so.
+    async fn until_over(self: &Arc<Self>) -> Result<(), Violation> {
+        tokio::time::sleep(self.plan.chaos).await;
+        self.note("calm", || "from now on nothing goes wrong any more".into());
+        self.faults().calm();
+        self.vapi().set_faults(VapiFaults::default());
+        // An operator may leave outbound no line at all, and callers may take every one: so that each
+        // lead must come to its end from here on, both are mended.
+        let lines = self.plan.lines.max(2);
+        self.vapi().set_lines(lines);
+        self.change(Change::Deploy(Policy::new(lines, 99, 0).expect("two lines are a pool")));
+        let quiet = Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..self.plan.traffic.clone() };
+        self.vapi().set_traffic(quiet);
+        let latest = Instant::now() + PATIENCE;
+        while !self.is_over() {
+            if Instant::now() > latest {
+                let promises = lock(&self.promises);
+                let left = (
+                    &promises.leads,
+                    &promises.campaigns,
+                    promises.ledger.as_ref().map(|ledger| &ledger.lines),
+                );
+                let text = format!("not over {PATIENCE:?} after the last fault: {left:?}");
+                return Err(Violation { promise: "P4", text });
+            }
+            self.redrive()?;
+            tokio::time::sleep(MINUTE / 2).await;
+        }
+        self.note("over", || "every lead has its outcome".into());
+        while self.vapi().live().total() > 0 {
+            tokio::time::sleep(MINUTE / 2).await;
+        }
+        tokio::time::sleep(self.plan.aftermath).await;
+        lock(&self.promises).at_end(self.vapi())
+    }
+
+    fn is_over(&self) -> bool {
+        let promises = lock(&self.promises);
+        let leads: usize = self.plan.campaigns.iter().map(|campaign| campaign.leads.len()).sum();
+        promises.leads.len() == leads
+            && promises.leads.values().all(|lead| lead.is_over())
+            && promises.campaigns.values().all(|campaign| campaign.state == "finished")
+    }
+
+    /// What an operator does when all is well again: looks after dead letters and paused campaigns.
+    fn redrive(&self) -> Result<(), Violation> {
+        for body in self.queues.campaigns.take_dead() {
+            if serde_json::from_str::<Value>(&body).is_ok_and(|message| message["leads"].is_array()) {
+                let late = body.contains(LATE);
+                if late {
+                    let text = "a good message became a dead letter although nothing went wrong".into();
+                    return Err(Violation { promise: "P4", text });
+                }
+                self.note("redriven", || "a dead letter goes back into the queue".into());
+                self.queues.campaigns.send(body, Duration::ZERO);
+            }
+        }
+        let paused = {
+            let promises = lock(&self.promises);
+            self.plan
+                .campaigns
+                .iter()
+                .filter(|campaign| {
+                    let code = CampaignCode::of(&campaign.id.parse().expect("plans give good ids"));
+                    promises.campaigns.get(code.as_str()).is_some_and(|seen| seen.state == "paused")
+                })
+                .map(|campaign| campaign.id.clone())
+                .collect::<Vec<_>>()
+        };
+        for id in paused {
+            self.note("resumed", || format!("{id} is resumed"));
+            self.queues.campaigns.send(json!({ "resume": id }).to_string(), Duration::ZERO);
+        }
+        Ok(())
+    }
+}
