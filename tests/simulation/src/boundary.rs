@@ -69,6 +69,10 @@ impl World {
                 return None;
             }
             Some(Fault::Freeze(span)) => process.freeze(span),
+            Some(Fault::Stall(span)) => {
+                process.freeze(span);
+                process.running().await;
+            }
             _ => {}
         }
         let (answers, answer) = oneshot::channel();
@@ -122,6 +126,7 @@ fn describe(fault: Fault) -> String {
         Fault::Doubled(span) => format!("doubled, again after {:.1} s", span.as_secs_f64()),
         Fault::Delayed(span) => format!("delayed by {:.1} s", span.as_secs_f64()),
         Fault::Freeze(span) => format!("process frozen for {:.1} s", span.as_secs_f64()),
+        Fault::Stall(span) => format!("process frozen for {:.1} s before", span.as_secs_f64()),
         other => other.name().to_owned(),
     }
 }

@@ -38,6 +38,8 @@ pub enum Fault {
     Delayed(Duration),
     /// It is carried out, and the process stands still for this long before it sees the answer.
     Freeze(Duration),
+    /// The process stands still for this long before the request leaves.
+    Stall(Duration),
 }
 
 /// A request to AWS carries its time in its signature and is refused once that is five minutes old: no
@@ -61,6 +63,7 @@ impl Fault {
             Self::Doubled(_) => "doubled",
             Self::Delayed(_) => "delayed",
             Self::Freeze(_) => "freeze",
+            Self::Stall(_) => "stall",
         }
     }
 
@@ -68,7 +71,8 @@ impl Fault {
     /// no idempotency key, so a dial that the network doubles, or delays for minutes, rings twice.
     pub fn suits(self, service: Service) -> bool {
         match (self, service) {
-            (Self::Doubled(_), Service::Dial) => false,
+            // Nor can it know that it was frozen after it looked at the clock for the last time.
+            (Self::Doubled(_) | Self::Stall(_), Service::Dial) => false,
             (Self::Delayed(span), Service::Dial) => span <= LATEST_DIAL,
             _ => true,
         }
@@ -88,7 +92,7 @@ pub struct Rates {
     pub doubled: f64,
     /// [`Fault::Delayed`].
     pub delayed: f64,
-    /// [`Fault::Freeze`].
+    /// [`Fault::Freeze`] and [`Fault::Stall`].
     pub freeze: f64,
 }
 
@@ -117,7 +121,8 @@ impl Rates {
         } else if struck(self.delayed) {
             Fault::Delayed(late(chance, if service == Service::Dial { LATEST_DIAL } else { LATEST_WRITE }))
         } else if struck(self.freeze) {
-            Fault::Freeze(late(chance, Duration::from_secs(400)))
+            let span = late(chance, Duration::from_secs(400));
+            if chance.bool() { Fault::Freeze(span) } else { Fault::Stall(span) }
         } else {
             return None;
         };

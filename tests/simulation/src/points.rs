@@ -25,8 +25,8 @@ pub struct Scenario {
 }
 
 /// What goes wrong at a point. Singly: a crash before, applied and then a crash, applied but the answer
-/// lost, an error, doubled, delayed past every lease, frozen past every lease. In pairs the crash after
-/// and the freeze are left out: to everybody else they are the lost answer and the delay.
+/// lost, an error, doubled, delayed past every lease, frozen past every lease after it or before. In pairs
+/// the crash after and the freezes are left out: to everybody else they are the lost answer and the delay.
 pub fn kinds(service: Service, pairs: bool) -> Vec<Fault> {
     // Longer than any lease; a dial cannot be under way for that long (see `LATEST_DIAL`).
     let late = if service == Service::Dial { LATEST_DIAL } else { Duration::from_secs(150) };
@@ -38,8 +38,9 @@ pub fn kinds(service: Service, pairs: bool) -> Vec<Fault> {
         Fault::Doubled(Duration::from_secs(150)),
         Fault::Delayed(late),
         Fault::Freeze(Duration::from_secs(150)),
+        Fault::Stall(Duration::from_secs(150)),
     ];
-    let in_pairs = |fault: &Fault| !matches!(fault, Fault::CrashAfter | Fault::Freeze(_));
+    let in_pairs = |fault: &Fault| !matches!(fault, Fault::CrashAfter | Fault::Freeze(_) | Fault::Stall(_));
     all.into_iter().filter(|fault| fault.suits(service) && (!pairs || in_pairs(fault))).collect()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | dies after | what is left | the pass |
 //! |---|---|---|
-//! | take | a line under a claim that its lead never made | frees it once no dial can follow |
+//! | take | a line under a claim that its lead never made | fences the claim off, then frees it |
 //! | claim | lead dialing, line held | asks Vapi's list: adopts the call, or gives the lead back |
 //! | `POST /call` | the same | the same |
 //! | bind | lead live, line held | nothing to do |
