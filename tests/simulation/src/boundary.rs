@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::{AsyncSleep, Sleep};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -221,6 +222,17 @@ impl Aws {
     }
 }
 
+/// The SDK's timers: those of its process.
+#[derive(Debug, Clone)]
+pub struct Timers(pub Arc<Process>);
+
+impl AsyncSleep for Timers {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let process = self.0.clone();
+        Sleep::new(async move { process.sleep(duration).await })
+    }
+}
+
 /// The way to the simulated Vapi.
 #[derive(Debug, Clone)]
 pub struct ToVapi {
@@ -262,11 +274,12 @@ impl Transport for ToVapi {
         let shows = |answer: &VapiAnswer| answer.status().as_u16().to_string();
         Box::pin(async move {
             let call = Call { service, name, about, carry_out, refusal, shows };
-            let answer = tokio::time::timeout(patience, self.world.call(&self.process, call)).await;
-            match answer {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) => Err(NoAnswer::Lost("the connection broke".into())),
-                Err(late) => Err(NoAnswer::Lost(Box::new(late))),
+            tokio::select! {
+                biased;
+                answer = self.world.call(&self.process, call) => {
+                    answer.ok_or_else(|| NoAnswer::Lost("the connection broke".into()))
+                }
+                () = self.process.sleep(patience) => Err(NoAnswer::Lost("no answer in time".into())),
             }
         })
     }

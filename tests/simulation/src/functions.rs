@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::config::{
+    Credentials, SharedAsyncSleep, SharedCredentialsProvider, StalledStreamProtectionConfig,
+};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use headroom::config::{Assistants, Callers};
 use headroom::core::timers::Timers;
@@ -20,7 +22,7 @@ use lambda_http::http::{Request, Response};
 use tokio::time::Instant;
 use webhook::Webhook;
 
-use crate::boundary::{Aws, ToVapi};
+use crate::boundary::{Aws, Timers as SdkTimers, ToVapi};
 use crate::clock::ProcessClock;
 use crate::items::Said;
 use crate::process::{Function, Process};
@@ -83,6 +85,7 @@ impl World {
             .endpoint_url("http://aws.invalid")
             .credentials_provider(SharedCredentialsProvider::new(credentials()))
             .http_client(Aws { world: self.clone(), process: process.clone() })
+            .sleep_impl(SharedAsyncSleep::new(SdkTimers(process.clone())))
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(retries)
             .timeout_config(timeouts)

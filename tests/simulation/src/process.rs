@@ -107,6 +107,16 @@ impl Process {
         *self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sleeps as the process does: a timer that is due while it stands still fires when it runs again, after
+    /// what has arrived meanwhile was seen.
+    pub async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+        if self.frozen_until() > Instant::now() {
+            self.running().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Resolves when it runs; never if it is dead.
     pub async fn running(&self) {
         while self.frozen_until() > Instant::now() {
