@@ -18,7 +18,6 @@ pub struct Bug {
 
 const DIAL: &str = "functions/headroom/src/flows/dial.rs";
 const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
-const OBSERVE: &str = "functions/headroom/src/flows/observe.rs";
 const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
 const LEDGER: &str = "functions/headroom/src/table/ledger.rs";
 const LEADS: &str = "functions/headroom/src/table/leads.rs";
@@ -133,9 +132,9 @@ pub const BUGS: [Bug; 25] = [
     },
     Bug {
         name: "line taken for a call without a look at its record",
-        file: OBSERVE,
-        good: "        if pool.lines.contains_key(&LineKey::Observed(call.clone()))\n            || self.table.read_ended(call).await?.is_some()\n        {",
-        bad: "        if pool.lines.contains_key(&LineKey::Observed(call.clone())) {",
+        file: "functions/headroom/src/table/calls.rs",
+        good: "        read.item.as_ref().map(end_of).transpose()",
+        bad: "        read.item.as_ref().map(end_of).transpose().map(|_| None)",
     },
     Bug {
         name: "cap checked against a count read earlier",
