@@ -168,7 +168,8 @@ impl Plan {
             campaigns,
             changes,
             chaos,
-            aftermath: Duration::from_secs(360),
+            // The longest freeze, a pass after it, and some time for that.
+            aftermath: Duration::from_secs(480),
         }
     }
 }
