@@ -266,8 +266,8 @@ impl Dispatch<'_> {
             }
             if !self.pool.campaigns.contains_key(&campaign.code) {
                 // Read anew: others may have finished it since it was listed, and its figures with it.
-                let Some(now) = app.table.read_campaign(&campaign.code).await? else { return Ok(()) };
-                app.table.open_campaign(&campaign.code, now.settled).await?;
+                let Some(fresh) = app.table.read_campaign(&campaign.code).await? else { return Ok(()) };
+                app.table.open_campaign(&campaign.code, fresh.settled).await?;
                 self.pool = app.table.read_pool().await?;
             }
             let lease = |lead: ReadyLead| Lease {
