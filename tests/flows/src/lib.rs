@@ -3,6 +3,8 @@
 //!
 //! Nothing here decides anything; the code under test is the library's own.
 
+mod without;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,6 +27,8 @@ use headroom_local::engines::{Engines, local_aws};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::without::Without;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
@@ -171,7 +175,11 @@ impl World {
     pub async fn start(policy: Policy) -> anyhow::Result<Self> {
         // No queue of the engine's own is used: wake-ups go to the stub.
         let engines = Engines::start(None, ([127, 0, 0, 1], 9).into(), 30).await?;
-        let client = Client::new(&local_aws(&engines.dynamo_url));
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&local_aws(&engines.dynamo_url));
+        if let Some(without) = Without::asked() {
+            config = config.interceptor(without);
+        }
+        let client = Client::from_conf(config.build());
         let vapi = Arc::new(Stub::start(500, "{}").await?);
         let sent = json!({ "MessageId": "m", "MD5OfMessageBody": "0" }).to_string();
         let wakes = Arc::new(Stub::start(200, sent).await?);

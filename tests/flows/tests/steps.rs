@@ -6,7 +6,7 @@
 use flows::{World, policy};
 use headroom::core::campaign::CampaignState;
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadId, LeadRef, MessageCode, Token};
-use headroom::core::lead::{Counts, Lead, LeadState, Outcome};
+use headroom::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use headroom::core::pool::Tally;
 use headroom::flows::Clock as _;
 use headroom::flows::intake::{IntakeError, TakenIn};
@@ -58,6 +58,7 @@ enum Move {
     Settle(u32, Option<&'static str>, Ends),
     /// The number is that of the claim that would be next.
     Postpone(u32),
+    Fence(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,8 @@ fn moves() -> Vec<(Move, [Becomes; 8])> {
         (Claim(1, 9), row("-        dialing  -        -        -        -     -     -")),
         (Claim(2, 0), row("-        -        dialing  -        -        -     -     -")),
         (Claim(3, 0), row("-        -        -        -        -        -     -     -")),
+        (Fence(1), row("-            ready    -        -        -        -     -     -")),
+        (Fence(2), row("-            -        ready    -        -        -     -     -")),
         (Bind(1, "call-a"), row("-   -        -        live     live     live  -     -")),
         (Bind(1, "call-b"), row("-   -        -        live     live     -     -     -")),
         (Bind(2, "call-a"), row("-   -        -        -        -        -     -     -")),
@@ -149,6 +152,7 @@ async fn take(world: &World, first: &ClaimKey, step: Move) -> Option<(bool, Opti
     let table = world.table();
     let taken = match step {
         Move::Claim(n, nonce) => table.claim(&claim(n), &token(world, nonce), later(world, 60)).await,
+        Move::Fence(n) => table.fence(&claim(n)).await,
         Move::Bind(n, id) => table.bind(&claim(n), &call(id)).await,
         Move::MarkUnknown(n) => table.mark_unknown(&claim(n), later(world, 30)).await,
         Move::GiveBack(n) => table.give_back(&claim(n)).await,
@@ -206,7 +210,7 @@ async fn every_step_from_every_state_moves_or_is_refused_and_again_changes_nothi
             (world, claim) = standing(&engine, at).await;
         }
     }
-    assert_eq!(moved, 14 + 5 * 8, "as many transitions as the table allows");
+    assert_eq!(moved, 16 + 5 * 8, "as many transitions as the table allows");
 }
 
 /// What a step that moved a lead did to the rest of it.
@@ -229,6 +233,7 @@ async fn check(world: &World, what: &str, step: Move, was: &Lead, now: &Lead) {
             let LeadState::Unknown { token: held, deadline } = &now.state else { panic!("{what}") };
             assert_eq!((held, *deadline), (&token(world, 0), later(world, 30)), "{what}");
         }
+        Move::Fence(n) => claims = n,
         Move::GiveBack(_) => {}
         Move::Settle(_, _, ends) => match ends {
             Ends::Done | Ends::Failed => {
@@ -525,6 +530,7 @@ async fn a_paused_campaign_takes_leads_in_and_waits_for_its_resume() {
     assert_eq!((state().await.state, state().await.leads), (paused, Some(2)));
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     assert!(!table.finish_campaign(&state().await, counted).await.unwrap(), "a paused one does not finish");
+    assert!(!table.reopen_campaign(&claim.campaign).await.unwrap(), "new leads resume nothing");
 
     for _ in 0..2 {
         let resumed = take_in(&world, r#"{"resume":"c"}"#).await;
@@ -537,6 +543,17 @@ async fn a_paused_campaign_takes_leads_in_and_waits_for_its_resume() {
     let before = world.dump().await.unwrap();
     take_in(&world, r#"{"resume":"over"}"#).await;
     assert_eq!(world.dump().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_first_word_about_an_end_stays() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let (table, now, id) = (world.table(), world.clock.now(), call("call-a"));
+    let end = |reason: &str| End { reason: Some(reason.to_owned()), connected: None };
+    assert_eq!(table.read_ended(&id).await.unwrap(), None);
+    assert!(table.record_ended(&id, &end("customer-busy"), now).await.unwrap());
+    assert!(!table.record_ended(&id, &end("voicemail"), now).await.unwrap());
+    assert_eq!(table.read_ended(&id).await.unwrap(), Some(end("customer-busy")));
 }
 
 /// The intake dies at the worst place, after its leads and before their count: the message comes

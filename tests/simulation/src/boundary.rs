@@ -43,7 +43,7 @@ impl World {
         let Call { service, name, about, carry_out, refusal, shows } = call;
         let (nth, fault, way) = {
             let mut faults = self.faults();
-            let fault = faults.strike(process, service, name);
+            let fault = faults.strike(process, service, name, self.clock.elapsed());
             let way = match service {
                 Service::Dynamo => faults.chance().u64(1..6),
                 Service::Queue => faults.chance().u64(4..15),

@@ -1,6 +1,8 @@
 //! Virtual time. It stands still while anything can be done, and jumps to the next timer when nothing
 //! can: hours of calls take milliseconds, and the same seed sees the same instants.
 
+use std::time::Duration;
+
 use headroom::flows::Clock;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -30,7 +32,12 @@ impl TrueClock {
 
     /// Seconds since the beginning.
     pub fn seconds(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        self.elapsed().as_secs_f64()
+    }
+
+    /// Time since the history began.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 

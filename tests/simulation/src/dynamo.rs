@@ -87,7 +87,11 @@ impl Dynamo {
         if let Some(parts) = &mut self.parts {
             parts.extend(weaken::parts(name, &request.json));
         }
-        let weak = self.without.as_ref().and_then(|part| weaken::without(part, name, &request.json));
+        let weak = self
+            .without
+            .as_ref()
+            .filter(|part| part.write == name)
+            .and_then(|part| weaken::without(&part.text, &request.json));
         let weak = weak.map(|json| json.to_string());
         let answer = match self.run(&request.operation, weak.as_ref().unwrap_or(&request.text)) {
             Ok(body) => Answer::good(body),

@@ -1,5 +1,6 @@
 //! What goes wrong with one call of one process, and who decides that it does.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::process::{Function, Process};
@@ -130,6 +131,16 @@ impl Rates {
     }
 }
 
+/// Some time in which a service is out of reach: each call of it fails, as [`Fault::Error`] or
+/// [`Fault::Broken`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Which.
+    pub service: Service,
+    /// From when to when, from the beginning of the history.
+    pub span: Range<Duration>,
+}
+
 /// One call of a history, as a place for a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Point {
@@ -157,6 +168,7 @@ pub enum Script {
 pub struct Faults {
     script: Script,
     rates: Rates,
+    outages: Vec<Outage>,
     chance: fastrand::Rng,
     calls: u64,
     /// All calls, where a script needs to know them.
@@ -167,11 +179,12 @@ pub struct Faults {
 
 impl Faults {
     /// Decisions by `script`.
-    pub fn new(script: Script, rates: Rates, seed: u64) -> Self {
+    pub fn new(script: Script, rates: Rates, outages: Vec<Outage>, seed: u64) -> Self {
         let keep_points = matches!(script, Script::Exactly(_));
         Self {
             script,
             rates,
+            outages,
             chance: fastrand::Rng::with_seed(seed),
             calls: 0,
             points: Vec::new(),
@@ -180,13 +193,26 @@ impl Faults {
         }
     }
 
-    /// What happens to this call.
-    pub fn strike(&mut self, process: &Process, service: Service, name: &'static str) -> Option<Fault> {
+    /// What happens to this call, which is made at `at` from the beginning.
+    pub fn strike(
+        &mut self,
+        process: &Process,
+        service: Service,
+        name: &'static str,
+        at: Duration,
+    ) -> Option<Fault> {
         self.calls += 1;
         if self.keep_points {
             self.points.push(Point { nth: self.calls, function: process.function, service, name });
         }
         let fault = match &self.script {
+            _ if self.is_out(service, at) => {
+                Some(if self.chance.bool() { Fault::Error } else { Fault::Broken })
+            }
+            // It takes the order, and can say nothing any more.
+            _ if service == Service::Dial && self.is_out(Service::Vapi, at) && self.chance.bool() => {
+                Some(Fault::AnswerLost)
+            }
             Script::Chance => self.rates.draw(&mut self.chance, service),
             Script::Exactly(faults) => {
                 faults.iter().find(|(nth, _)| *nth == self.calls).map(|(_, fault)| *fault)
@@ -196,9 +222,15 @@ impl Faults {
         fault
     }
 
+    /// Whether a service is out of reach.
+    pub fn is_out(&self, service: Service, at: Duration) -> bool {
+        self.outages.iter().any(|outage| outage.service == service && outage.span.contains(&at))
+    }
+
     /// From now on nothing goes wrong.
     pub fn calm(&mut self) {
         self.rates = Rates::default();
+        self.outages.clear();
     }
 
     /// Calls so far.

@@ -24,6 +24,7 @@ use webhook::Webhook;
 
 use crate::boundary::{Aws, Timers as SdkTimers, ToVapi};
 use crate::clock::ProcessClock;
+use crate::faults::Service;
 use crate::items::Said;
 use crate::process::{Function, Process};
 use crate::queues::Message;
@@ -169,6 +170,10 @@ impl World {
     pub async fn webhook(self: &Arc<Self>, request: Request<Vec<u8>>) -> Option<Response<Vec<u8>>> {
         let assistant = self.plan.traffic.assistant_id.clone();
         let message = Said::of(request.body());
+        if self.faults().is_out(Service::Vapi, self.clock.elapsed()) {
+            self.note("webhook lost", || format!("vapi is out of reach and cannot send {message}"));
+            return None;
+        }
         self.note("webhook arrives", || format!("vapi sends {message}"));
         let answer = self
             .invoke(Function::Webhook, |app| async move {

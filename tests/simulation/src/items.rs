@@ -17,6 +17,8 @@ pub struct Ledger {
     pub(crate) foreign: i64,
     pub(crate) inbound: i64,
     pub(crate) web: i64,
+    /// Outbound rests until then, in milliseconds of the Unix epoch.
+    pub(crate) rest_until: i64,
     /// Line key → token.
     pub lines: BTreeMap<String, String>,
     /// Campaign code → held, done, failed.
@@ -94,6 +96,7 @@ impl Ledger {
             foreign: number(item, "nfrn"),
             inbound: number(item, "ninb"),
             web: number(item, "nweb"),
+            rest_until: number(item, "rest_until"),
             lines: map("lns")
                 .into_iter()
                 .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))

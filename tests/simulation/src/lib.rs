@@ -10,7 +10,9 @@
 //! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
-//! | [`sweep`], [`points`], [`weaken`] | many seeds; every fault point; what happens without a condition |
+//! | [`sweep`], [`points`] | many seeds; every fault point |
+//! | [`conditions`], [`weaken`] | each part of each condition taken out: who misses it |
+//! | [`bugs`], [`planted`] | bugs of the field, and the copy of the code in which they are planted |
 //! | [`confluence`], [`scripted`] | every order and repetition of one call's messages; a Vapi of one call for it |
 //! | [`recovery`] | how long a lost message or answer is felt, and what it costs |
 //!
@@ -20,6 +22,7 @@
 pub mod boundary;
 pub mod bugs;
 pub mod clock;
+pub mod conditions;
 pub mod confluence;
 pub mod dynamo;
 pub mod faults;

@@ -8,7 +8,7 @@ use headroom::core::pool::Policy;
 use serde_json::{Value, json};
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
-use crate::faults::Rates;
+use crate::faults::{Outage, Rates, Service};
 
 /// A change from outside in mid-history.
 #[derive(Debug, Clone)]
@@ -59,6 +59,8 @@ pub struct Plan {
     pub vapi: VapiFaults,
     /// What goes wrong at the processes' edges while it is not calm.
     pub rates: Rates,
+    /// When a service is out of reach.
+    pub outages: Vec<Outage>,
     /// Share of messages that are received twice.
     pub repeats: f64,
     /// Share of index reads that are answered from the past.
@@ -160,6 +162,7 @@ impl Plan {
                 delayed: sometimes(c, 0.02),
                 freeze: sometimes(c, 0.01),
             },
+            outages: some_outages(c, chaos),
             repeats: sometimes(c, 0.3),
             stale: sometimes(c, 0.2),
             schedule: (sometimes(c, 0.2), sometimes(c, 0.2)),
@@ -176,6 +179,17 @@ impl Plan {
 
 fn some_time(c: &mut fastrand::Rng, until: Duration) -> Duration {
     until.mul_f64(c.f64())
+}
+
+/// In two of five seeds, a service is gone for some minutes; some of them answer everything but the dials.
+fn some_outages(c: &mut fastrand::Rng, chaos: Duration) -> Vec<Outage> {
+    if c.u8(0..5) > 1 {
+        return Vec::new();
+    }
+    let services = [Service::Dynamo, Service::Queue, Service::Vapi, Service::Vapi, Service::Dial];
+    let service = services[c.usize(0..services.len())];
+    let from = some_time(c, chaos);
+    vec![Outage { service, span: from..from + Duration::from_secs(c.u64(10..400)) }]
 }
 
 fn some_policy(c: &mut fastrand::Rng, lines: u32) -> Policy {

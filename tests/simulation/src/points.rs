@@ -71,6 +71,7 @@ pub fn scenarios() -> Vec<Scenario> {
             traffic,
             vapi,
             rates: Rates::default(),
+            outages: Vec::new(),
             repeats: 0.0,
             stale: 0.0,
             schedule: (0.0, 0.0),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use vapi_sim::Sim;
 
 use crate::items::{CampaignSeen, Lead, Ledger, Said, number, text};
-use crate::plan::Campaign;
+use crate::plan::{Campaign, MOST_SKEW};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +104,18 @@ impl Promises {
         self.checks
     }
 
-    /// An item was written. `item` is what it is now.
-    pub fn written(&mut self, pk: &str, sk: &str, item: &Value, vapi: &Sim, now: Timestamp) -> Checked {
+    /// An item was written by the table's function `by`. `item` is what it is now.
+    pub fn written(
+        &mut self,
+        by: &str,
+        (pk, sk): (&str, &str),
+        item: &Value,
+        vapi: &Sim,
+        now: Timestamp,
+    ) -> Checked {
         self.checks += 1;
         if sk.starts_with("LEDGER") {
-            self.ledger_written(Ledger::of(item), vapi, now)
+            self.ledger_written(by, Ledger::of(item), vapi, now)
         } else if let (Some(code), Some(reference)) = (pk.strip_prefix("C#"), sk.strip_prefix("L#")) {
             self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
@@ -131,14 +138,20 @@ impl Promises {
         }
     }
 
-    fn ledger_written(&mut self, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
+    fn ledger_written(&mut self, by: &str, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
         Self::adds_up(&ledger)?;
         let before = self.ledger.replace(ledger.clone()).unwrap_or_default();
         for (key, token) in &ledger.lines {
             let was = before.lines.get(key);
             ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
         }
-        self.taken(&before, &ledger)?;
+        self.taken(&before, &ledger, now)?;
+        ensure(by != "take_answered" || ledger.total <= before.limit, "P1", || {
+            format!("a caller was let in although {} of {} lines were held", before.total, before.limit)
+        })?;
+        ensure(ledger.rest_until >= before.rest_until, "P1", || {
+            "a rest that Vapi asked for was cut short by a shorter one".into()
+        })?;
         for (key, _) in ledger.new_since(&before) {
             // A second copy of a taking whose call is over already: the line is freed by the pass.
             if let Some(((code, _), _)) = self
@@ -209,7 +222,7 @@ impl Promises {
     }
 
     /// P1: what was taken for outbound had room.
-    fn taken(&self, before: &Ledger, ledger: &Ledger) -> Checked {
+    fn taken(&self, before: &Ledger, ledger: &Ledger, now: Timestamp) -> Checked {
         let ours =
             ledger.new_since(before).into_iter().filter(|(_, token)| token.starts_with('o')).count() as i64;
         if ours == 0 {
@@ -223,6 +236,11 @@ impl Promises {
         })?;
         ensure(before.outbound + ours <= before.cap, "P1", || {
             format!("{ours} lines for outbound on top of {}, cap {}", before.outbound, before.cap)
+        })?;
+        // The taker's clock may be ahead.
+        let latest = (now + SignedDuration::try_from(MOST_SKEW).expect("some seconds")).as_millisecond();
+        ensure(before.rest_until <= latest, "P1", || {
+            format!("{ours} lines for outbound while it rests for {} ms", before.rest_until - latest)
         })?;
         for (code, (held, ..)) in &ledger.campaigns {
             let cap = self.asked.get(code).and_then(|campaign| campaign.cap).map_or(i64::MAX, i64::from);

@@ -116,6 +116,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         traffic: Traffic { inbound_per_hour: callers, ask_assistant: c.bool(), ..Traffic::default() },
         vapi: VapiFaults { list_lag_seconds: lag, ..VapiFaults::default() },
         rates: Rates::default(),
+        outages: Vec::new(),
         repeats: 0.0,
         stale: 0.0,
         schedule: (0.0, 0.0),

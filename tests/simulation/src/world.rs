@@ -83,7 +83,7 @@ impl World {
             queues: Queues::new(),
             functions: Functions::default(),
             dynamo: Mutex::new(Dynamo::new(clock, setup.without, setup.keep_parts)),
-            faults: Mutex::new(Faults::new(script, plan.rates.clone(), plan.seed)),
+            faults: Mutex::new(Faults::new(script, plan.rates.clone(), plan.outages.clone(), plan.seed)),
             trace: Mutex::new(Trace::new(setup.keep_trace)),
             promises: Mutex::new(Promises::about(asked.collect::<BTreeMap<_, _>>(), setup.keep_moments)),
             policy: Mutex::new(plan.policy),
@@ -220,7 +220,8 @@ impl World {
             for key in written_keys(request) {
                 let (pk, sk) = (key["pk"]["S"].as_str(), key["sk"]["S"].as_str());
                 let (Some(pk), Some(sk), Some(item)) = (pk, sk, dynamo.item(TABLE, &key)) else { continue };
-                let checked = lock(&self.promises).written(pk, sk, &item, self.vapi(), self.clock.now());
+                let checked =
+                    lock(&self.promises).written(name, (pk, sk), &item, self.vapi(), self.clock.now());
                 if let Err(violation) = checked {
                     self.violated(violation);
                 }

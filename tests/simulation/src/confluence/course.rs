@@ -78,6 +78,7 @@ fn plan() -> Plan {
         traffic: Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..Traffic::default() },
         vapi: VapiFaults::default(),
         rates: Rates::default(),
+        outages: Vec::new(),
         repeats: 0.0,
         stale: 0.0,
         schedule: (0.0, 0.0),
