@@ -19,6 +19,18 @@ READS = {
     "DispatcherFunction": {"Access", "Lines"},
     "ReconcilerFunction": {"Access", "Lines"},
     "BackfillFunction": {"Access"},
+    "ConsoleFunction": {"Access", "Lines", "Operators"},
+}
+# What each function answers over HTTP, and nothing else is.
+ROUTES = {
+    "WebhookFunction": {"POST /vapi"},
+    "ConsoleFunction": {
+        "GET /status",
+        "PATCH /lines",
+        "PUT /reserves/{agent+}",
+        "DELETE /reserves/{agent+}",
+        "GET /changes",
+    },
 }
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
 
@@ -316,26 +328,38 @@ def valid_schedule(expression):
     return len(fields) == 6 and "" not in fields and (fields[2] == "?") != (fields[4] == "?")
 
 
-def the_webhook_is_reachable_and_bounded(stack, code):
+def routes_are_reachable_and_bounded(stack, code):
     permissions = stack.of("AWS::Lambda::Permission").values()
-    routes = {route.get("RouteKey") for route in stack.of("AWS::ApiGatewayV2::Route").values()}
-    if routes != {"POST /vapi"}:
-        yield "WebhookRoute", f"the routes are {sorted(map(str, routes))}, not POST /vapi alone"
     for name, stage in stack.of("AWS::ApiGatewayV2::Stage").items():
         settings = stage.get("DefaultRouteSettings", {})
         if not settings.get("ThrottlingRateLimit") or not settings.get("ThrottlingBurstLimit"):
             yield name, "is not throttled"
+    answers = {}
     for name, integration in stack.of("AWS::ApiGatewayV2::Integration").items():
         function = stack.target(integration.get("IntegrationUri"))
         limit = integration.get("TimeoutInMillis", 30000)
         if not function or stack.functions()[function].get("Timeout", 3) * 1000 > limit:
             yield name, "gives up before its function does"
-        for p in permissions:
-            if stack.target(p.get("FunctionName")) == function and p["Principal"] == "apigateway.amazonaws.com":
-                if str(stack.value(p.get("SourceArn"))).endswith("/POST/vapi"):
-                    break
-        else:
-            yield name, "may not run its function on POST /vapi"
+        answers["integrations/${%s}" % name] = function
+    routes = {function: set() for function in ROUTES}
+    for name, route in stack.of("AWS::ApiGatewayV2::Route").items():
+        key, function = str(route.get("RouteKey")), answers.get(stack.value(route.get("Target")))
+        if key not in ROUTES.get(function, set()):
+            yield name, f"'{key}' is no route of {function}, as ROUTES in infra/lint/rules.py has them"
+            continue
+        routes[function].add(key)
+        # As API Gateway spells a route in the ARN that it calls from; a name in the path is anything.
+        ending = "/*/" + re.sub(r"\{\w+\+?\}", "*", key.replace(" ", ""))
+        if not any(
+            stack.target(p.get("FunctionName")) == function
+            and p.get("Principal") == "apigateway.amazonaws.com"
+            and str(stack.value(p.get("SourceArn"))).endswith(ending)
+            for p in permissions
+        ):
+            yield name, f"may not run {function}"
+    for function, keys in ROUTES.items():
+        for key in sorted(keys - routes[function]):
+            yield function, f"is not reached by {key}"
 
 
 # --- Logs and alarms ---
@@ -442,7 +466,7 @@ RULES = [
     every_operation_is_granted_somewhere,
     secrets_are_references,
     schedules_are_valid_and_reach_their_function,
-    the_webhook_is_reachable_and_bounded,
+    routes_are_reachable_and_bounded,
     functions_have_logs_and_an_alarm,
     lost_campaigns_raise_an_alarm,
     the_table_is_kept_safe,

@@ -23,6 +23,8 @@ const ORGS: &str = "HEADROOM_ORGS";
 const WEBHOOK_SECRETS: &str = "HEADROOM_WEBHOOK_SECRETS";
 const INBOUND_ASSISTANTS: &str = "HEADROOM_INBOUND_ASSISTANTS";
 const BUSY_MESSAGE: &str = "HEADROOM_BUSY_MESSAGE";
+const OVERFLOW_NUMBERS: &str = "HEADROOM_OVERFLOW_NUMBERS";
+const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 impl Access {
     fn from_env() { TABLE, VAPI_URL, VAPI_KEY }
 }
@@ -30,7 +32,10 @@ impl Lines {
     fn from_env() { WAKE_QUEUE_URL, LIMIT, CAP, HEADROOM, ADOPT_LIMIT, ORGS }
 }
 impl Callers {
-    fn from_env() { WEBHOOK_SECRETS, INBOUND_ASSISTANTS, BUSY_MESSAGE }
+    fn from_env() { WEBHOOK_SECRETS, INBOUND_ASSISTANTS, BUSY_MESSAGE, OVERFLOW_NUMBERS }
+}
+impl Operators {
+    fn from_env() { ADMIN_TOKEN }
 }
 """
 TABLE = """
@@ -219,19 +224,31 @@ class Planted(unittest.TestCase):
 
     def test_another_route(self):
         self.properties("WebhookRoute")["RouteKey"] = "$default"
-        self.sees(rules.the_webhook_is_reachable_and_bounded, "WebhookRoute")
+        self.sees(rules.routes_are_reachable_and_bounded, "WebhookRoute")
+        self.sees(rules.routes_are_reachable_and_bounded, "WebhookFunction")
 
-    def test_a_webhook_without_bounds(self):
+    def test_a_route_to_the_other_function(self):
+        self.properties("ConsoleLinesRoute")["Target"] = self.properties("WebhookRoute")["Target"]
+        self.sees(rules.routes_are_reachable_and_bounded, "ConsoleLinesRoute")
+        self.sees(rules.routes_are_reachable_and_bounded, "ConsoleFunction")
+
+    def test_routes_without_bounds(self):
         del self.properties("WebhookStage")["DefaultRouteSettings"]
-        self.sees(rules.the_webhook_is_reachable_and_bounded, "WebhookStage")
+        self.sees(rules.routes_are_reachable_and_bounded, "WebhookStage")
 
     def test_a_gateway_that_gives_up_first(self):
-        self.properties("WebhookIntegration")["TimeoutInMillis"] = 9000
-        self.sees(rules.the_webhook_is_reachable_and_bounded, "WebhookIntegration")
+        for name in ("Webhook", "Console"):
+            with self.subTest(name=name):
+                self.setUp()
+                self.properties(f"{name}Integration")["TimeoutInMillis"] = 9000
+                self.sees(rules.routes_are_reachable_and_bounded, f"{name}Integration")
 
     def test_a_gateway_that_may_not_run_the_function(self):
-        del self.template["Resources"]["WebhookPermission"]
-        self.sees(rules.the_webhook_is_reachable_and_bounded, "WebhookIntegration")
+        for name in ("Webhook", "ConsoleStatus", "ConsoleReserve", "ConsoleRelease"):
+            with self.subTest(name=name):
+                self.setUp()
+                del self.template["Resources"][f"{name}Permission"]
+                self.sees(rules.routes_are_reachable_and_bounded, f"{name}Route")
 
     # --- Logs and alarms ---
 
@@ -244,7 +261,7 @@ class Planted(unittest.TestCase):
         self.sees(rules.functions_have_logs_and_an_alarm, "WebhookFunction")
 
     def test_errors_that_nobody_hears_of(self):
-        for name in ("Webhook", "Dispatcher", "Reconciler", "Backfill"):
+        for name in ("Webhook", "Dispatcher", "Reconciler", "Backfill", "Console"):
             with self.subTest(name=name):
                 self.setUp()
                 del self.template["Resources"][f"{name}ErrorsAlarm"]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use aws_config::SdkConfig;
 
-use crate::core::ids::OrgId;
+use crate::core::ids::{AgentCode, OrgId, PhoneNumber};
 use crate::core::pool::Policy;
 use crate::vapi::Secret;
 
@@ -56,8 +56,10 @@ const ADOPT_LIMIT: &str = "HEADROOM_ADOPT_LIMIT";
 const ORGS: &str = "HEADROOM_ORGS";
 const INBOUND_ASSISTANTS: &str = "HEADROOM_INBOUND_ASSISTANTS";
 const BUSY_MESSAGE: &str = "HEADROOM_BUSY_MESSAGE";
+const OVERFLOW_NUMBERS: &str = "HEADROOM_OVERFLOW_NUMBERS";
+const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -70,6 +72,8 @@ const NAMES: [&str; 12] = [
     ORGS,
     INBOUND_ASSISTANTS,
     BUSY_MESSAGE,
+    OVERFLOW_NUMBERS,
+    ADMIN_TOKEN,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -223,6 +227,45 @@ pub struct Callers {
     pub assistants: Assistants,
     /// What a caller hears when every line is taken. Never empty: Vapi would say its own error text.
     pub busy_message: String,
+    /// Where callers are forwarded to instead.
+    pub overflow: Overflow,
+}
+
+/// Numbers outside of Vapi that callers are forwarded to when there is no line for them, by agent: a queue at
+/// the telephone provider, a voice mailbox, people. Who has none hears the busy message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overflow {
+    by_agent: HashMap<AgentCode, PhoneNumber>,
+    default: Option<PhoneNumber>,
+}
+
+impl Overflow {
+    /// The number for the first of these codes that has one, or for all others.
+    pub fn of<'a>(&self, codes: impl IntoIterator<Item = &'a AgentCode>) -> Option<&PhoneNumber> {
+        codes.into_iter().find_map(|code| self.by_agent.get(code)).or(self.default.as_ref())
+    }
+
+    /// Reads `AGENT=NUMBER, *=NUMBER`.
+    ///
+    /// # Errors
+    /// If it is no such list; the numbers are not shown.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let problem = "is not a list of AGENT=NUMBER in E.164, with * for all others";
+        let invalid = || ConfigError::Invalid { name: OVERFLOW_NUMBERS, problem: problem.into() };
+        let mut overflow = Self::default();
+        for entry in list(text) {
+            let (agent, number) = entry.split_once('=').ok_or_else(invalid)?;
+            let number = number.trim().parse().map_err(|_| invalid())?;
+            match agent.trim() {
+                "" => return Err(invalid()),
+                "*" => overflow.default = Some(number),
+                agent => {
+                    overflow.by_agent.insert(AgentCode::of(agent), number);
+                }
+            }
+        }
+        Ok(overflow)
+    }
 }
 
 /// Which assistant answers callers, by Vapi's phone number id.
@@ -270,7 +313,7 @@ pub const DEFAULT_BUSY_MESSAGE: &str =
 
 impl Callers {
     /// Reads `HEADROOM_WEBHOOK_SECRETS`, `HEADROOM_INBOUND_ASSISTANTS` (none) and
-    /// `HEADROOM_BUSY_MESSAGE` (a sentence).
+    /// `HEADROOM_BUSY_MESSAGE` (a sentence) and `HEADROOM_OVERFLOW_NUMBERS` (none).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let secrets: Vec<Secret> = list(env.required(WEBHOOK_SECRETS)?).map(Secret::new).collect();
         if secrets.is_empty() {
@@ -280,7 +323,28 @@ impl Callers {
             secrets,
             assistants: Assistants::parse(env.optional(INBOUND_ASSISTANTS).unwrap_or_default())?,
             busy_message: env.optional(BUSY_MESSAGE).unwrap_or(DEFAULT_BUSY_MESSAGE).to_owned(),
+            overflow: Overflow::parse(env.optional(OVERFLOW_NUMBERS).unwrap_or_default())?,
         })
+    }
+}
+
+/// Who may look and change: what the console needs.
+#[derive(Debug, Clone)]
+pub struct Operators {
+    /// What a request must carry as its bearer token.
+    pub token: Secret,
+}
+
+impl Operators {
+    /// Reads `HEADROOM_ADMIN_TOKEN`.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        // A blank one would let in whoever sends an empty token.
+        let token = env.required(ADMIN_TOKEN)?.trim();
+        if token.is_empty() {
+            Err(ConfigError::Missing(ADMIN_TOKEN))
+        } else {
+            Ok(Self { token: Secret::new(token) })
+        }
     }
 }
 
@@ -301,6 +365,7 @@ mod tests {
         let error = Lines::from_env(&env(&[])).expect_err("no queue");
         assert_eq!(error.to_string(), "HEADROOM_WAKE_QUEUE_URL is not set");
         assert!(Callers::from_env(&env(&[(WEBHOOK_SECRETS, " , ")])).is_err());
+        assert!(Operators::from_env(&env(&[(ADMIN_TOKEN, " ")])).is_err());
     }
 
     #[test]
@@ -322,5 +387,21 @@ mod tests {
         assert_eq!(callers.assistants.of(Some("n2")), Some("y"));
         assert_eq!(callers.assistants.of(None), Some("y"));
         assert!(Assistants::parse("n1").is_err());
+    }
+
+    #[test]
+    fn agents_have_their_own_overflow_or_the_default() {
+        let overflow = Overflow::parse("desk=+15555550101, *=+15555550102").expect("good");
+        let of = |codes: &[&str]| {
+            let codes: Vec<_> = codes.iter().map(|code| AgentCode::of(code)).collect();
+            overflow.of(&codes).map(|number| number.reveal().to_owned())
+        };
+        assert_eq!(of(&["assistant", "desk"]).as_deref(), Some("+15555550101"));
+        assert_eq!(of(&["assistant"]).as_deref(), Some("+15555550102"));
+        assert_eq!(Overflow::default().of(&[AgentCode::of("desk")]), None);
+        for bad in ["desk", "desk=5550101", "=+15555550101", "desk="] {
+            let error = Overflow::parse(bad).expect_err(bad);
+            assert!(!error.to_string().contains("555"), "{error}");
+        }
     }
 }

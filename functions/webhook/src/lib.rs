@@ -11,11 +11,12 @@
 //! The answer waits for the write, and for nothing slower.
 
 use headroom::config::Callers;
+use headroom::core::ids::{AgentCode, Kind};
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;
 use headroom::table::TableError;
-use headroom::vapi::message::ServerMessage;
+use headroom::vapi::message::{CallEvent, ServerMessage};
 use headroom::vapi::signature;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
@@ -66,9 +67,19 @@ impl Webhook {
         }
     }
 
+    /// A caller on a bare number is the agent's that is to answer there, before it does.
+    fn with_assistant(&self, mut event: CallEvent) -> CallEvent {
+        if event.kind == Some(Kind::Inbound) && event.assistants.is_empty() {
+            let assistant = self.callers.assistants.of(event.number.as_deref());
+            event.assistants.extend(assistant.map(AgentCode::of));
+        }
+        event
+    }
+
     async fn respond(&self, message: ServerMessage) -> Result<Value, TableError> {
         match message {
             ServerMessage::Call(event) => {
+                let event = self.with_assistant(event);
                 let effect = self.app.observe(&event).await?;
                 if effect == Effect::OtherOrg {
                     tracing::warn!(
@@ -80,11 +91,14 @@ impl Webhook {
                 tracing::debug!(call.id = %event.call, ?effect, "webhook observed");
                 Ok(json!({}))
             }
-            ServerMessage::AssistantRequest(event, number) => {
-                let answer = self.app.answer(&event, number.as_deref(), &self.callers).await?;
+            ServerMessage::AssistantRequest(event) => {
+                let answer = self.app.answer(&event, &self.callers).await?;
                 Ok(match answer {
                     Answer::Assistant(id) => json!({ "assistantId": id }),
                     Answer::Refusal(text) => json!({ "error": text }),
+                    Answer::Forward(number) => {
+                        json!({ "destination": { "type": "number", "number": number.reveal() } })
+                    }
                 })
             }
             ServerMessage::Predial => Ok(json!({ "eligible": self.app.outbound_could_start().await? })),

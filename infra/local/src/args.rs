@@ -27,6 +27,18 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Print lines and calls by day, from the usage table.
     Usage(UsageArgs),
+    /// Show the lines: what is reserved for whom, what is shared, and who holds what now.
+    Lines(LinesArgs),
+    /// Reserve lines for an agent's calls alone, or show what is reserved for it.
+    Reserve(ReserveArgs),
+    /// Print or change how many lines the pool has.
+    Limit(NumberArgs),
+    /// Print or change the most lines that outbound may hold.
+    Cap(NumberArgs),
+    /// Print or change the shared lines that outbound leaves free for the next callers.
+    Headroom(NumberArgs),
+    /// Print who changed what, the newest first.
+    Changes(ChangesArgs),
     /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
     /// the environment that they need.
     Engines,
@@ -96,7 +108,7 @@ pub(crate) struct ServeArgs {
         value_delimiter = ','
     )]
     pub(crate) webhook_secrets: Vec<String>,
-    /// What GET /status and POST /campaigns must carry as a bearer token [default: a random one, printed].
+    /// What operators and POST /campaigns must carry as a bearer token [default: a random one, printed].
     #[arg(long, env = "HEADROOM_ADMIN_TOKEN", hide_env_values = true)]
     pub(crate) admin_token: Option<String>,
     /// Folder of the state. In memory if not given.
@@ -120,6 +132,9 @@ pub(crate) struct ServeArgs {
     /// What a caller hears when every line is taken.
     #[arg(long, default_value = headroom::config::DEFAULT_BUSY_MESSAGE)]
     pub(crate) busy_message: String,
+    /// Numbers that callers are forwarded to instead: AGENT=NUMBER, separated by commas, * for all others.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) overflow_numbers: String,
     /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) speed: f64,
@@ -134,4 +149,107 @@ pub(crate) struct UsageArgs {
     /// Days to show, up to now.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=366))]
     pub(crate) days: u32,
+}
+
+/// Which Headroom an operator speaks to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConsoleArgs {
+    /// Where it is: a local runner, or the ConsoleUrl of a deployed stack.
+    #[arg(long, env = "HEADROOM_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: reqwest::Url,
+    /// Its admin token.
+    #[arg(long, env = "HEADROOM_ADMIN_TOKEN", hide_env_values = true)]
+    pub(crate) admin_token: String,
+}
+
+/// Who changes something.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ByArgs {
+    /// The name that the change is recorded under.
+    #[arg(long, env = "USER", default_value = "console")]
+    pub(crate) by: String,
+}
+
+/// The flags of `lines`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LinesArgs {
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+    /// The answer of GET /status, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The flags of `reserve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReserveArgs {
+    /// The agent.
+    pub(crate) agent: String,
+    /// How many lines of a kind: inbound=N, outbound=N, web=N, chat=N. A kind that is not named stays as it is;
+    /// without any, the reserve is shown.
+    #[arg(value_name = "KIND=N", value_parser = share)]
+    pub(crate) shares: Vec<(Share, u32)>,
+    /// All the lines serve the agent's calls of any kind.
+    #[arg(long, conflicts_with = "strict")]
+    pub(crate) pooled: bool,
+    /// Each kind's lines serve that kind alone, as at first.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Id of an assistant, squad or phone number that the agent is known by; may be repeated. Those given
+    /// replace those of before.
+    #[arg(long = "member", value_name = "ID")]
+    pub(crate) members: Vec<String>,
+    /// Take the reserve away: its lines are shared again.
+    #[arg(long, conflicts_with_all = ["shares", "pooled", "strict", "members"])]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) by: ByArgs,
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+}
+
+/// A kind of line that may be reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    Inbound,
+    Outbound,
+    Web,
+    Chat,
+}
+
+fn share(text: &str) -> Result<(Share, u32), String> {
+    let (kind, lines) = text.split_once('=').ok_or("say it as KIND=N, such as inbound=3")?;
+    let kind = match kind {
+        "inbound" => Share::Inbound,
+        "outbound" => Share::Outbound,
+        "web" => Share::Web,
+        "chat" => Share::Chat,
+        _ => return Err("the kinds are inbound, outbound, web and chat".to_owned()),
+    };
+    let lines = lines.parse().map_err(|_| format!("{lines:?} is not a number of lines"))?;
+    Ok((kind, lines))
+}
+
+/// The flags of `limit`, `cap` and `headroom`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NumberArgs {
+    /// The new number; without it, the present one is printed.
+    pub(crate) lines: Option<u32>,
+    #[command(flatten)]
+    pub(crate) by: ByArgs,
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+}
+
+/// The flags of `changes`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChangesArgs {
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+    /// How many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// The answer of GET /changes, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
 mod args;
+mod lines;
+mod operator;
 mod rehearsal;
 mod verdict;
 mod view;
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use headroom::config::{Assistants, Callers};
+use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::pool::Policy;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -41,6 +43,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Serve(args)) => serve(args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Engines) => run_engines().await.map(|()| ExitCode::SUCCESS),
         Some(Command::Usage(args)) => print_usage(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Lines(args)) => operator::show_lines(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Reserve(args)) => operator::reserve(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Limit(args)) => operator::set("limit", &args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Cap(args)) => operator::set("cap", &args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Headroom(args)) => operator::set("headroom", &args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -63,6 +71,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             secrets: args.webhook_secrets.into_iter().map(Secret::new).collect(),
             assistants: args.inbound_assistant.map(Assistants::everywhere).unwrap_or_default(),
             busy_message: args.busy_message,
+            overflow: Overflow::parse(&args.overflow_numbers)?,
         },
         admin_token: Secret::new(&admin_token),
         data: args.data.clone(),
@@ -74,7 +83,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     println!("Headroom listens on http://{}", system.address);
     println!("  Vapi's server URL     POST /vapi");
     println!("  campaigns             POST /campaigns, or SQS at {}", system.engines.campaigns_url);
-    println!("  figures               GET /status");
+    println!("  figures and changes   headroom lines --url http://{}", system.address);
     if made {
         println!("  admin token           {admin_token}");
     }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE};
+use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Overflow};
 use headroom::core::pool::Policy;
 use headroom::flows::status::Status;
 use headroom::vapi::Secret;
@@ -60,6 +60,7 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
             secrets: vec![Secret::new(WEBHOOK_SECRET)],
             assistants: Assistants::everywhere(traffic.assistant_id.clone()),
             busy_message: DEFAULT_BUSY_MESSAGE.to_owned(),
+            overflow: Overflow::default(),
         },
         admin_token: Secret::new(uuid::Uuid::new_v4().to_string()),
         data: None,

@@ -1,4 +1,4 @@
-//! The HTTP edge of the local runner: `POST /vapi`, `POST /campaigns`, `GET /status`, and the SQS
+//! The HTTP edge of the local runner: `POST /vapi`, `POST /campaigns`, the console's routes, and the SQS
 //! protocol for the campaign queue.
 
 use std::net::SocketAddr;
@@ -9,10 +9,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, post};
+use console::Console;
 use headroom::core::campaign::Message;
-use headroom::flows::App;
-use headroom::logging::chain;
 use headroom::vapi::Secret;
 use rustack_sqs_core::handler::RustackSqsHandler;
 use rustack_sqs_http::dispatch::dispatch_operation;
@@ -30,7 +29,7 @@ use crate::inbox::Inbox;
 #[derive(Clone)]
 pub(crate) struct Edge {
     pub(crate) webhook: Arc<Webhook>,
-    pub(crate) app: Arc<App>,
+    pub(crate) console: Arc<Console>,
     pub(crate) engines: Arc<Engines>,
     pub(crate) inbox: Inbox,
     pub(crate) admin_token: Secret,
@@ -49,7 +48,10 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
         .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_WEBHOOK)))
         .route("/campaigns", post(campaigns))
         .route("/campaigns/{id}/resume", post(resume))
-        .route("/status", get(status))
+        .route(console::STATUS, any(operate))
+        .route(console::LINES, any(operate))
+        .route(&format!("{}{{*agent}}", console::RESERVES), any(operate))
+        .route(console::CHANGES, any(operate))
         .fallback(sqs)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(edge);
@@ -60,12 +62,28 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
 }
 
 async fn vapi(State(edge): State<Edge>, request: Request) -> Response {
+    match read(request, MAX_WEBHOOK).await {
+        Some(request) => written(edge.webhook.handle(request).await),
+        None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 6 MiB or broke off"),
+    }
+}
+
+async fn operate(State(edge): State<Edge>, request: Request) -> Response {
+    match read(request, console::MAX_BODY).await {
+        Some(request) => written(edge.console.handle(request).await),
+        None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 128 KiB or broke off"),
+    }
+}
+
+/// A request as Lambda hands it to a function; nothing if its body is larger than `most`.
+async fn read(request: Request, most: usize) -> Option<lambda_http::Request> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_WEBHOOK).await else {
-        return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 6 MiB or broke off");
-    };
-    let request = http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec()));
-    let (parts, body) = edge.webhook.handle(request).await.into_parts();
+    let body = axum::body::to_bytes(body, most).await.ok()?;
+    Some(http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec())))
+}
+
+fn written(response: lambda_http::Response<lambda_http::Body>) -> Response {
+    let (parts, body) = response.into_parts();
     Response::from_parts(parts, Body::from(body.to_vec()))
 }
 
@@ -114,19 +132,6 @@ async fn resume(State(edge): State<Edge>, headers: HeaderMap, Path(id): Path<Str
     campaigns(State(edge), headers, Bytes::from(json!({ "resume": id }).to_string())).await
 }
 
-async fn status(State(edge): State<Edge>, headers: HeaderMap) -> Response {
-    if !is_admin(&edge, &headers) {
-        return unauthorized();
-    }
-    match edge.app.status().await {
-        Ok(status) => axum::Json(status).into_response(),
-        Err(failed) => {
-            tracing::error!(error = chain(&failed), "no status");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "the table did not answer; try again")
-        }
-    }
-}
-
 /// The SQS protocol, from this machine only: nobody checks its signatures here.
 async fn sqs(
     State(edge): State<Edge>,
@@ -137,7 +142,8 @@ async fn sqs(
     if !headers.contains_key("x-amz-target") {
         return error(
             StatusCode::NOT_FOUND,
-            "there is POST /vapi, POST /campaigns, GET /status, and the SQS protocol (JSON)",
+            "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT, \
+             GET /changes, and the SQS protocol (JSON)",
         );
     }
     if !peer.ip().to_canonical().is_loopback() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use console::Console;
 use headroom::config::Callers;
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
@@ -32,7 +33,7 @@ pub struct Settings {
     pub vapi_key: Secret,
     /// Who is let in and how callers are answered.
     pub callers: Callers,
-    /// What `GET /status` and `POST /campaigns` must carry.
+    /// What the console's routes and `POST /campaigns` must carry.
     pub admin_token: Secret,
     /// Where the state is; in memory if not given.
     pub data: Option<PathBuf>,
@@ -97,7 +98,7 @@ impl System {
         let webhook = Arc::new(Webhook::new((*app).clone(), settings.callers));
         let edge = server::Edge {
             webhook,
-            app: app.clone(),
+            console: Arc::new(Console::new((*app).clone(), settings.admin_token.clone())),
             engines: engines.clone(),
             inbox: inbox.clone(),
             admin_token: settings.admin_token,

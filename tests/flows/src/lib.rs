@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides anything; the code under test is the library's own.
 
+mod meter;
 mod without;
 
 use std::collections::BTreeMap;
@@ -13,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
+use headroom::core::ids::{AgentCode, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
 use headroom::core::timers::Timers;
 use headroom::flows::{App, Clock, main_pool, random_nonce};
 use headroom::table::Table;
 use headroom::table::leads::Step;
-use headroom::table::ledger::Taken;
+use headroom::table::ledger::{Observed, Taken};
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
 use headroom_local::engines::{Engines, local_aws};
@@ -28,6 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::meter::Meter;
 use crate::without::Without;
 
 /// A clock that stands still until it is moved.
@@ -166,6 +168,7 @@ pub struct World {
     /// The queue of wake-ups, as one answer.
     pub wakes: Arc<Stub>,
     client: Client,
+    meter: Meter,
     name: String,
     tables: Arc<AtomicU32>,
 }
@@ -179,7 +182,8 @@ impl World {
         if let Some(without) = Without::asked() {
             config = config.interceptor(without);
         }
-        let client = Client::from_conf(config.build());
+        let meter = Meter::default();
+        let client = Client::from_conf(config.interceptor(meter.clone()).build());
         let vapi = Arc::new(Stub::start(500, "{}").await?);
         let sent = json!({ "MessageId": "m", "MD5OfMessageBody": "0" }).to_string();
         let wakes = Arc::new(Stub::start(200, sent).await?);
@@ -197,7 +201,8 @@ impl World {
             adopt_limit: false,
             orgs: Vec::new(),
         };
-        let world = Self { app, clock, vapi, wakes, client, name: "none".into(), tables: Arc::default() };
+        let world =
+            Self { app, clock, vapi, wakes, client, meter, name: "none".into(), tables: Arc::default() };
         world.beside(policy).await
     }
 
@@ -214,6 +219,7 @@ impl World {
             vapi: self.vapi.clone(),
             wakes: self.wakes.clone(),
             client: self.client.clone(),
+            meter: self.meter.clone(),
             name,
             tables: self.tables.clone(),
         })
@@ -222,6 +228,20 @@ impl World {
     /// The table.
     pub fn table(&self) -> &Table {
         &self.app.table
+    }
+
+    /// Write units that were consumed since the last time this was called, as the engine counts them.
+    pub fn take_write_units(&self) -> f64 {
+        self.meter.take()
+    }
+
+    /// The ledger's size, as DynamoDB counts it: what its writes are paid by.
+    pub async fn ledger_bytes(&self) -> anyhow::Result<usize> {
+        let key = |key: &str| AttributeValue::S(key.to_owned());
+        let pk = key(&format!("POOL#{}", self.table().pool()));
+        let read = self.client.get_item().table_name(&self.name).key("pk", pk).key("sk", key("LEDGER#0"));
+        let item = read.consistent_read(true).send().await?.item.context("no ledger")?;
+        Ok(item.iter().map(|(name, value)| name.len() + bytes(value)).sum())
     }
 
     /// Every item of the table, by its key: two equal dumps are two equal states.
@@ -295,6 +315,14 @@ impl World {
         Ok(lease)
     }
 
+    /// Records a call that Headroom did not start, as one of `agent`'s if that is given.
+    pub async fn observed(&self, call: &str, kind: Kind, agent: Option<&str>) -> anyhow::Result<Observed> {
+        let pool = self.table().read_pool().await?;
+        let agent = agent.map(AgentCode::of);
+        let now = self.clock.now();
+        Ok(self.table().take_observed(&pool, &call.parse()?, kind, agent.as_ref(), now).await?)
+    }
+
     /// The pool and the lead of a claim, as they are now.
     pub async fn state(&self, claim: &ClaimKey) -> anyhow::Result<(Pool, Option<Lead>)> {
         let pool = self.table().read_pool().await?;
@@ -318,5 +346,18 @@ fn plain(value: &AttributeValue) -> Value {
         AttributeValue::M(map) => map.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
         AttributeValue::S(text) | AttributeValue::N(text) => json!(text),
         other => json!(format!("{other:?}")),
+    }
+}
+
+/// The size of a value by DynamoDB's rules: text as it is, two digits of a number to a byte and one more, three
+/// bytes for a map and one for each of its entries.
+fn bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>()
+        }
+        _ => 1,
     }
 }

@@ -74,8 +74,7 @@ async fn only_the_message_that_cannot_be_read_fails_and_good_leads_beside_bad_on
 async fn while_lines_are_full_a_wake_up_changes_nothing_and_is_done_with() {
     let world = World::start(policy(3, 3, 1)).await.unwrap();
     for n in 0..2 {
-        let call = format!("caller-{n}").parse().unwrap();
-        world.table().take_observed(&call, Kind::Inbound, world.clock.now()).await.unwrap();
+        world.observed(&format!("caller-{n}"), Kind::Inbound, None).await.unwrap();
     }
     assert!(invoke(&world, batch(&[campaign(5)])).await.is_empty());
     let (before, _) = (world.dump().await.unwrap(), world.wakes.take_asked());

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use headroom::config::{Assistants, Callers};
+use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::pool::Policy;
 use headroom::vapi::Secret;
 use headroom_local::system::{Settings, System};
@@ -41,6 +41,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
             secrets: vec![Secret::new("secret")],
             assistants: Assistants::everywhere(traffic.assistant_id),
             busy_message: "busy".into(),
+            overflow: Overflow::default(),
         },
         admin_token: Secret::new("token"),
         data: None,

@@ -9,8 +9,10 @@ use headroom::core::campaign::Message;
 use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, MessageCode, Token};
 use headroom::core::lead::{End, Outcome};
 use headroom::core::pool::{Counts, Policy};
+use headroom::core::reserve::{Reserve, Reserves};
 use headroom::flows::main_pool;
 use headroom::table::Table;
+use headroom::table::changes::Wanted;
 use headroom::table::leads::{Step, Stored};
 use headroom::table::ledger::{Freed, LeadEnd, Observed, Taken};
 use headroom_local::engines::{Engines, local_aws};
@@ -121,16 +123,62 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     assert_eq!((lead.state.name(), lead.attempts), ("done", 1));
     let end = End { reason: Some("customer-ended-call".into()), connected: Some(true) };
     lossy.losing().record_ended(&call, &end, now).await.expect("recorded");
-    let freed = lossy.losing().free(&lease, Some(LeadEnd::Done)).await.expect("freed");
+    let freed = lossy.losing().free(&pool, &lease, Some(LeadEnd::Done)).await.expect("freed");
     assert!(matches!(freed, Freed::NotHeld), "the second try finds the line free: {freed:?}");
 
     // A caller: one line, however often it is asked for.
     let caller = "call-b".parse().expect("an id");
-    let seen = lossy.losing().take_observed(&caller, Kind::Inbound, now).await.expect("taken");
+    let seen = lossy.losing().take_observed(&pool, &caller, Kind::Inbound, None, now).await.expect("taken");
     assert!(matches!(seen, Observed::AlreadyHeld(_)), "{seen:?}");
+
+    // An answered caller, the same.
+    let answered = "call-c".parse().expect("an id");
+    let seen = lossy.losing().take_answered(&pool, &answered, None, now).await.expect("taken");
+    assert!(matches!(seen, Observed::AlreadyHeld(_)), "{seen:?}");
+    let pool = lossy.table.read_pool().await.expect("read");
+    let lease = pool.lease(&LineKey::Observed(answered)).expect("held");
+    lossy.table.free(&pool, &lease, None).await.expect("freed");
 
     let pool = lossy.table.read_pool().await.expect("read");
     assert_eq!((pool.counts.total, pool.counts.inbound, pool.campaigns[&code].done), (1, 1, 1));
     assert_eq!(pool.counts, Counts::of(pool.lines.values()));
-    assert_eq!(lossy.lost(), 13, "every answer that was to be lost was lost");
+    assert_eq!(lossy.lost(), 14, "every answer that was to be lost was lost");
+}
+
+/// A change whose answer was lost was made once, with one record; another's on the same word is refused, with its
+/// answer lost as without.
+#[tokio::test]
+async fn a_change_survives_the_loss_of_its_answer() {
+    let lossy = Lossy::start().await;
+    let now: Timestamp = "2026-11-20T12:00:00Z".parse().expect("an instant");
+    let reserve = Reserve { inbound: 3, ..Reserve::default() };
+    let pool = lossy.table.read_pool().await.expect("read");
+    let reserves = Reserves::new([("sales".parse().expect("a name"), reserve)]).expect("one agent");
+    let wanted = Wanted { reserves, ..Wanted::of(&pool) };
+    assert!(lossy.losing().change_policy(&pool, &wanted, "ada", now).await.expect("answered"));
+    let changed = lossy.table.read_pool().await.expect("read");
+    assert_eq!((changed.revision, &changed.reserves), (2, &wanted.reserves));
+
+    let other = Wanted { policy: Policy::new(9, 9, 0).expect("a policy"), ..wanted.clone() };
+    let minute = SignedDuration::from_mins(1);
+    for (wanted, by, at) in [
+        (&other, "ada", now),
+        (&wanted, "bob", now),
+        (&wanted, "ada", now + minute),
+        (&Wanted::of(&pool), "ada", now),
+    ] {
+        assert!(!lossy.table.change_policy(&pool, wanted, by, at).await.expect("answered"));
+        assert!(!lossy.losing().change_policy(&pool, wanted, by, at).await.expect("answered"));
+    }
+    assert_eq!(lossy.table.read_pool().await.expect("read"), changed);
+    let changes = lossy.table.list_changes(10).await.expect("listed");
+    assert_eq!(
+        changes.iter().map(|change| (change.revision, change.by.as_str())).collect::<Vec<_>>(),
+        [(2, "ada")]
+    );
+    // It is known by its record also when others have changed more since.
+    assert!(lossy.table.change_policy(&changed, &other, "bob", now).await.expect("answered"));
+    assert!(lossy.losing().change_policy(&pool, &wanted, "ada", now).await.expect("answered"));
+    assert_eq!(lossy.table.list_changes(10).await.expect("listed").len(), 2);
+    assert_eq!(lossy.lost(), 6, "every answer that was to be lost was lost");
 }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use flows::{World, policy};
-use headroom::config::{Assistants, Callers};
-use headroom::core::ids::{CallId, ClaimKey, Kind, LineKey, Token};
+use headroom::config::{Assistants, Callers, Overflow};
+use headroom::core::ids::{AgentCode, CallId, ClaimKey, Kind, LineKey, Token};
 use headroom::core::lead::{Lead, LeadState};
 use headroom::core::pool::{Counts, Pool, Tally};
 use headroom::flows::Clock as _;
@@ -330,6 +330,7 @@ fn handler(world: &World, secrets: &[&str]) -> Webhook {
         secrets: secrets.iter().copied().map(Secret::new).collect(),
         assistants: Assistants::everywhere(ASSISTANT),
         busy_message: BUSY.to_owned(),
+        overflow: Overflow::default(),
     };
     Webhook::new(world.app.clone(), callers)
 }
@@ -360,7 +361,7 @@ async fn seeded(world: &World, seed: Seed, call: &CallId) -> (World, ClaimKey) {
     let claim = match seed {
         Seed::Nothing => claim,
         Seed::Held(kind) => {
-            table.take_observed(call, kind, now).await.unwrap();
+            world.observed(call.as_str(), kind, None).await.unwrap();
             claim
         }
         Seed::Ended => {
@@ -370,10 +371,7 @@ async fn seeded(world: &World, seed: Seed, call: &CallId) -> (World, ClaimKey) {
         }
         Seed::Full => {
             for n in 0..10 {
-                table
-                    .take_observed(&format!("other-{n}").parse().unwrap(), Kind::Inbound, now)
-                    .await
-                    .unwrap();
+                world.observed(&format!("other-{n}"), Kind::Inbound, None).await.unwrap();
             }
             claim
         }
@@ -398,20 +396,41 @@ fn rewritten(body: &[u8], claim: &ClaimKey) -> Vec<u8> {
     text.replace(RESERVATION, &claim.to_string()).into_bytes()
 }
 
-fn with(mut pool: Pool, call: &CallId, kind: Kind, now: Timestamp) -> Pool {
-    pool.lines.insert(LineKey::Observed(call.clone()), Token::new(kind, now, 0));
+/// By what the agent of a call is known: who is to answer it, else the first of the ids that the call carries;
+/// a caller on a bare number is for whom the configuration says.
+fn agent_of(body: &[u8]) -> Option<AgentCode> {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let message = &body["message"];
+    if message["type"] == "assistant-request" {
+        return Some(AgentCode::of(ASSISTANT));
+    }
+    let id = |name: &str| message["call"][name].as_str();
+    let is_caller = message["call"]["type"] == "inboundPhoneCall";
+    let assistant = id("squadId").or(id("assistantId")).or(is_caller.then_some(ASSISTANT));
+    assistant.or(id("phoneNumberId")).map(AgentCode::of)
+}
+
+fn with(mut pool: Pool, call: &CallId, kind: Kind, agent: Option<&AgentCode>, now: Timestamp) -> Pool {
+    let token = Token::new(kind, now, 0);
+    let token = agent.map_or(token.clone(), |agent| token.for_agent(agent));
+    pool.lines.insert(LineKey::Observed(call.clone()), token);
+    added_up(pool)
+}
+
+/// Nothing is reserved here: every line is a shared one.
+fn added_up(mut pool: Pool) -> Pool {
     pool.counts = Counts::of(pool.lines.values());
+    pool.uses.shared = pool.counts.total;
     pool
 }
 
 fn without(mut pool: Pool, key: &LineKey) -> Pool {
     let was = pool.lines.remove(key);
     assert!(was.is_some(), "the seed holds the line that is expected to come back");
-    pool.counts = Counts::of(pool.lines.values());
     if let LineKey::Claim(claim) = key {
         pool.campaigns.get_mut(&claim.campaign).unwrap().held -= 1;
     }
-    pool
+    added_up(pool)
 }
 
 /// What differs between two scans, by key.
@@ -476,7 +495,11 @@ async fn play(engine: &World, case: &Case) {
     let (wanted_pool, wanted_lead, wanted_items, woken) = match case.effect {
         Effect::None => (pool, lead, vec![], false),
         Effect::OnRecord => (pool, lead, vec![record], false),
-        Effect::Takes(kind) => (with(pool, &call, kind, now), lead, vec![ledger], false),
+        Effect::Takes(kind) => {
+            // The first message of a call that tells of its agent takes its line.
+            let agent = bodies(case.file).iter().find_map(|body| agent_of(body));
+            (with(pool, &call, kind, agent.as_ref(), now), lead, vec![ledger], false)
+        }
         Effect::Frees => (without(pool, &LineKey::Observed(call)), lead, vec![ledger, record], false),
         Effect::Binds => {
             let live = |lead: &Lead| {

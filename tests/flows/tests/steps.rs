@@ -445,7 +445,8 @@ async fn finished(world: &World, campaign: &str) -> ClaimKey {
     let lease = world.live(&claim, &call("call-a")).await.unwrap();
     let table = world.table();
     table.settle(&claim, Some(&call("call-a")), &Outcome::Done, "customer-ended-call").await.unwrap();
-    table.free(&lease, Some(headroom::table::ledger::LeadEnd::Done)).await.unwrap();
+    let pool = table.read_pool().await.unwrap();
+    table.free(&pool, &lease, Some(headroom::table::ledger::LeadEnd::Done)).await.unwrap();
     let stored = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     assert!(counted.all_over());

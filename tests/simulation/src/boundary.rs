@@ -184,7 +184,9 @@ impl Aws {
         let json = serde_json::from_str(&text).expect("the SDK sends JSON");
         let request = Arc::new(Request { operation: operation.to_owned(), text, json });
         let name = naming::of_dynamo(&request);
-        let refusal = match (operation, self.world.faults().chance().u8(0..3)) {
+        let refusal = match (operation, self.world.faults().chance().u8(0..4)) {
+            // As while a transaction is at work on the item.
+            ("UpdateItem" | "PutItem", 3) => Answer::error(400, "TransactionConflictException"),
             ("TransactWriteItems", 0 | 1) => Answer::conflict(),
             (_, 0) => Answer::error(500, "InternalServerError"),
             (_, 1) => Answer::error(400, "ProvisionedThroughputExceededException"),

@@ -21,10 +21,13 @@ const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
 const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
 const LEDGER: &str = "functions/headroom/src/table/ledger.rs";
 const LEADS: &str = "functions/headroom/src/table/leads.rs";
+const CHANGES: &str = "functions/headroom/src/table/changes.rs";
+const POOL: &str = "functions/headroom/src/core/pool.rs";
+const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 25] = [
+pub const BUGS: [Bug; 34] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -46,8 +49,8 @@ pub const BUGS: [Bug; 25] = [
     Bug {
         name: "counter lowered at every end, held or not",
         file: LEDGER,
-        good: "            .condition_expression(\"lns.#k = :t\")",
-        bad: "            .condition_expression(\"lns.#k = :t OR attribute_exists(pk)\")",
+        good: "String::from(\"lns.#k = :t AND rev = :rev\")",
+        bad: "String::from(\"(lns.#k = :t OR attribute_exists(pk)) AND rev = :rev\")",
     },
     Bug {
         name: "end before start: a late ringing takes the line again",
@@ -183,6 +186,60 @@ pub const BUGS: [Bug; 25] = [
         file: LEADS,
         good: "        let mut condition = String::from(\"claims = :claim AND st IN (:live, :dialing, :unknown)\");",
         bad: "        let mut condition = String::from(\n            \"claims = :claim AND (st IN (:live, :dialing, :unknown) OR attribute_exists(pk))\",\n        );",
+    },
+    Bug {
+        name: "idle reserves lent to whoever asks",
+        file: POOL,
+        good: "u32::try_from(u64::from(self.policy.limit).saturating_sub(self.reserves.total())).unwrap_or_default()",
+        bad: "self.policy.limit",
+    },
+    Bug {
+        name: "headroom forgotten where lines are shared",
+        file: POOL,
+        good: "self.shared().saturating_sub(self.policy.headroom)",
+        bad: "self.shared()",
+    },
+    Bug {
+        name: "calls beyond a reserve not counted for it",
+        file: POOL,
+        good: "            full => Source::Shared(full),",
+        bad: "            _ => Source::Shared(None),",
+    },
+    Bug {
+        name: "a strict reserve serves every kind",
+        file: RESERVE,
+        good: "            (Binding::Pooled, _) => self.total(),",
+        bad: "            (Binding::Pooled | Binding::Strict, _) if self.total() > 0 => self.total(),\n            (Binding::Pooled, _) => 0,",
+    },
+    Bug {
+        name: "a line beyond a reserve goes back to the reserve",
+        file: LEDGER,
+        good: "        if beyond {\n",
+        bad: "        if beyond && bucket.is_none() {\n",
+    },
+    Bug {
+        name: "a new reserve takes no account of lines that moved meanwhile",
+        file: CHANGES,
+        good: "            condition.push_str(\" AND lns = :lns\");",
+        bad: "            condition.push_str(\" AND (lns = :lns OR lns <> :lns)\");",
+    },
+    Bug {
+        name: "a new reserve forgets the calls under way",
+        file: CHANGES,
+        good: "Uses::of(&wanted.reserves, pool.lines.values())",
+        bad: "Uses::of(&wanted.reserves, pool.lines.values().take(0))",
+    },
+    Bug {
+        name: "a line freed by the reserves of yesterday",
+        file: LEDGER,
+        good: "String::from(\"lns.#k = :t AND rev = :rev\")",
+        bad: "String::from(\"lns.#k = :t AND (rev = :rev OR rev <> :rev)\")",
+    },
+    Bug {
+        name: "callers let in on another's reserve",
+        file: LEDGER,
+        good: "                condition.push_str(\" AND nshr < :shared\");",
+        bad: "                condition.push_str(\" AND (nshr < :shared OR nshr >= :shared)\");",
     },
 ];
 

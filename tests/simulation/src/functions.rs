@@ -11,8 +11,9 @@ use aws_sdk_dynamodb::config::{
     Credentials, SharedAsyncSleep, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
-use headroom::config::{Assistants, Callers};
+use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::timers::Timers;
+use headroom::flows::operate::Asked;
 use headroom::flows::{App, aws_patience, main_pool};
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
@@ -175,12 +176,14 @@ impl World {
             return None;
         }
         self.note("webhook arrives", || format!("vapi sends {message}"));
+        let overflow = if self.plan.forwards { "*=+15555559998" } else { "" };
         let answer = self
             .invoke(Function::Webhook, |app| async move {
                 let callers = Callers {
                     secrets: vec![Secret::new(SECRET)],
                     assistants: Assistants::everywhere(assistant),
                     busy_message: "busy".into(),
+                    overflow: Overflow::parse(overflow).expect("a constant list is one"),
                 };
                 let webhook = Webhook::new((*app).clone(), callers);
                 webhook.handle(request.map(lambda_http::Body::from)).await
@@ -222,6 +225,12 @@ impl World {
         let done =
             self.invoke(Function::Reconciler, |app| async move { reconciler::handle(&app).await }).await;
         matches!(done, Some(Ok(())))
+    }
+
+    /// An operator's wish arrives. Whether it was met.
+    pub async fn operate(self: &Arc<Self>, asked: Asked) -> bool {
+        let done = self.invoke(Function::Console, |app| async move { app.change(&asked, "operator").await });
+        matches!(done.await, Some(Ok(_)))
     }
 
     /// The hourly backfill. Whether it went through.

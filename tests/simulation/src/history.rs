@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use headroom::core::ids::CampaignCode;
 use headroom::core::pool::Policy;
+use headroom::core::reserve::Reserve;
+use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vapi_sim::{CallTruth, Faults as VapiFaults, Traffic};
 
 use crate::faults::{Point, Script};
-use crate::plan::{Change, LATE, Plan};
+use crate::plan::{AGENTS, Change, LATE, Plan, agent};
 use crate::promises::{Moment, Violation};
 use crate::queues::Queue;
 use crate::weaken::Part;
@@ -192,6 +194,11 @@ impl World {
                 *lock(&self.policy) = policy;
                 self.deployment.fetch_add(1, Ordering::Relaxed);
             }
+            Change::Operate(asked) => {
+                self.note("operated", || format!("an operator asks for {asked:?}"));
+                let world = self.clone();
+                tokio::spawn(async move { world.operate(asked).await });
+            }
             Change::Lines(lines) => {
                 self.note("lines", || format!("Vapi has {lines} lines from now on"));
                 self.vapi().set_lines(lines);
@@ -238,6 +245,7 @@ impl World {
                 return Err(Violation { promise: "P4", text });
             }
             self.redrive()?;
+            self.mend(lines).await;
             tokio::time::sleep(MINUTE / 2).await;
         }
         self.note("over", || "every lead has its outcome".into());
@@ -246,6 +254,15 @@ impl World {
         }
         tokio::time::sleep(self.plan.aftermath).await;
         lock(&self.promises).at_end(self.vapi())
+    }
+
+    /// Gives outbound the lines that an operator may have taken from it, by a wish that came as late as this.
+    async fn mend(self: &Arc<Self>, lines: u32) {
+        let numbers = Asked { limit: Some(lines), cap: Some(99), headroom: Some(0), ..Asked::default() };
+        let none = |name| Asked { reserve: Some((agent(name), Reserve::default())), ..Asked::default() };
+        for asked in [numbers].into_iter().chain(AGENTS.map(none)) {
+            self.operate(asked).await;
+        }
     }
 
     fn is_over(&self) -> bool {

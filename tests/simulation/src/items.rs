@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use headroom::core::ids::AgentCode;
 use serde_json::Value;
 
 /// The ledger, as the item says.
@@ -17,12 +18,81 @@ pub struct Ledger {
     pub(crate) foreign: i64,
     pub(crate) inbound: i64,
     pub(crate) web: i64,
+    /// Lines held beyond reserves.
+    pub(crate) shared: i64,
+    /// Reserve → lines held by its own calls.
+    pub(crate) own: BTreeMap<String, i64>,
+    /// What is reserved for whom.
+    pub(crate) reserves: Vec<Reserved>,
     /// Outbound rests until then, in milliseconds of the Unix epoch.
     pub(crate) rest_until: i64,
     /// Line key → token.
     pub lines: BTreeMap<String, String>,
     /// Campaign code → held, done, failed.
     pub(crate) campaigns: BTreeMap<String, (i64, i64, i64)>,
+}
+
+/// What is reserved for one agent, as the item says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reserved {
+    /// Every code that the agent is known by, its own the first.
+    codes: Vec<String>,
+    /// Kinds' letters and their lines; one with all the letters if they are pooled.
+    lines: Vec<(&'static str, i64)>,
+    is_pooled: bool,
+}
+
+impl Reserved {
+    fn of(agent: &str, text: &str) -> Self {
+        let words: Vec<&str> = text.split(' ').collect();
+        let number = |nth: usize| words.get(nth).and_then(|word| word.parse().ok()).unwrap_or(-1);
+        let is_pooled = words.get(4) == Some(&"pooled");
+        let by_kind = vec![("i", number(0)), ("of", number(1)), ("w", number(2)), ("c", number(3))];
+        let all = vec![("iofwc", by_kind.iter().map(|(_, lines)| lines).sum())];
+        let own = AgentCode::of(agent).as_str().to_owned();
+        let others = words.iter().skip(5).map(|code| (*code).to_owned());
+        Self {
+            codes: std::iter::once(own).chain(others).collect(),
+            lines: if is_pooled { all } else { by_kind },
+            is_pooled,
+        }
+    }
+}
+
+/// A reserve that counts a line: its key on the ledger, and its size.
+pub(crate) type Bucket = (String, i64);
+
+impl Ledger {
+    /// The reserve that a line with this token counts for, if there is one.
+    pub(crate) fn bucket(&self, token: &str) -> Option<Bucket> {
+        let bare = if token.starts_with('o') { 12 } else { 7 };
+        let (kind, code) = (token.chars().next()?, token.get(bare..).filter(|code| !code.is_empty())?);
+        let agent = self.reserves.iter().find(|reserved| reserved.codes.iter().any(|known| known == code))?;
+        let (letters, lines) = agent.lines.iter().find(|(letters, _)| letters.contains(kind))?;
+        let letter = if agent.is_pooled { "*" } else { &letters[..1] };
+        (*lines > 0).then(|| (format!("{}{letter}", agent.codes[0]), *lines))
+    }
+
+    /// Lines reserved for all.
+    pub(crate) fn reserved(&self) -> i64 {
+        self.reserves.iter().flat_map(|reserved| &reserved.lines).map(|(_, lines)| lines).sum()
+    }
+
+    /// What the held lines come to: for each reserve, and beyond.
+    pub(crate) fn uses(&self) -> (BTreeMap<String, i64>, i64) {
+        let (mut own, mut size, mut shared) = (BTreeMap::new(), BTreeMap::new(), 0);
+        for token in self.lines.values() {
+            match self.bucket(token) {
+                Some((key, lines)) => {
+                    *own.entry(key.clone()).or_insert(0) += 1;
+                    size.insert(key, lines);
+                }
+                None => shared += 1,
+            }
+        }
+        shared += own.iter().map(|(key, held)| (held - size[key]).max(0)).sum::<i64>();
+        (own, shared)
+    }
 }
 
 /// A lead, as the item says.
@@ -96,6 +166,15 @@ impl Ledger {
             foreign: number(item, "nfrn"),
             inbound: number(item, "ninb"),
             web: number(item, "nweb"),
+            shared: number(item, "nshr"),
+            own: map("own")
+                .into_iter()
+                .map(|(key, held)| (key, held["N"].as_str().and_then(|n| n.parse().ok()).unwrap_or(-1)))
+                .collect(),
+            reserves: map("rsv")
+                .into_iter()
+                .map(|(agent, text)| Reserved::of(&agent, text["S"].as_str().unwrap_or_default()))
+                .collect(),
             rest_until: number(item, "rest_until"),
             lines: map("lns")
                 .into_iter()

@@ -21,6 +21,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
             "read_lead",
             "read_ended",
             "read_checkpoint",
+            "read_change",
         ),
         "PutItem" => by_key(
             &sk(&json["Item"]),
@@ -29,8 +30,10 @@ pub fn of_dynamo(request: &Request) -> &'static str {
             "put_lead",
             "record_ended",
             "write_checkpoint",
+            "none",
         ),
         "BatchGetItem" => "read_leads",
+        "TransactWriteItems" if request.text.contains("SET lim = ") => "change_policy",
         "TransactWriteItems" => "count_message",
         "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
             keys if keys.contains("BETWEEN") => "due_between",
@@ -39,6 +42,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         },
         "Query" if text("KeyConditionExpression").contains(":campaign") => "list_campaigns",
         "Query" if text("KeyConditionExpression").contains(":lead") => "count_leads",
+        "Query" if text("KeyConditionExpression").contains(":change") => "list_changes",
         "Query" => "list_usage",
         "UpdateItem" => match sk(&json["Key"]) {
             key if key.starts_with("LEDGER") => {
@@ -59,6 +63,7 @@ fn by_key(
     lead: &'static str,
     call: &'static str,
     checkpoint: &'static str,
+    change: &'static str,
 ) -> &'static str {
     match sk {
         "CHECKPOINT" => checkpoint,
@@ -66,15 +71,14 @@ fn by_key(
         sk if sk.starts_with("LEDGER") => ledger,
         sk if sk.starts_with("C#") => campaign,
         sk if sk.starts_with("L#") => lead,
+        sk if sk.starts_with("R#") => change,
         hour if hour.starts_with("H#") => "put_hour",
         other => panic!("no name for an item {other}"),
     }
 }
 
 fn of_ledger(update: &str, condition: &str) -> &'static str {
-    if update.contains("lim = ") {
-        "set_policy"
-    } else if update.contains("rest_until = ") {
+    if update.contains("rest_until = ") {
         "rest"
     } else if update.contains("rests = ") {
         "end_rests"

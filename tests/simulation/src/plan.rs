@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use headroom::core::ids::{AgentCode, AgentName};
 use headroom::core::pool::Policy;
+use headroom::core::reserve::{Binding, Reserve};
+use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
@@ -15,6 +18,8 @@ use crate::faults::{Outage, Rates, Service};
 pub enum Change {
     /// A deployment with another policy: new processes have it, those at work go on with the old one.
     Deploy(Policy),
+    /// An operator changes the policy or a reserve.
+    Operate(Asked),
     /// Lines bought or given back at Vapi.
     Lines(u32),
     /// A campaign message.
@@ -28,6 +33,8 @@ pub enum Change {
 pub struct Campaign {
     /// Its id.
     pub id: String,
+    /// Whose calls it makes.
+    pub agent: Option<&'static str>,
     /// Its leads' ids and numbers.
     pub leads: Vec<(String, String)>,
     /// Most counted attempts at a lead.
@@ -75,6 +82,8 @@ pub struct Plan {
     pub aftermath: Duration,
     /// What happens when, from the beginning.
     pub changes: Vec<(Duration, Change)>,
+    /// Whether callers who find no line are forwarded.
+    pub forwards: bool,
     /// Whether the hourly backfill runs, for which some hours are missing.
     pub backfill: bool,
 }
@@ -118,6 +127,14 @@ impl Plan {
         }
         for _ in 0..c.u8(0..4) {
             changes.push((some_time(c, chaos), Change::ForeignDial));
+        }
+        if c.u8(0..3) > 0 {
+            // In some histories somebody turns the knobs all the time.
+            let wishes = if c.u8(0..5) == 0 { 60 } else { c.u8(1..6) };
+            for nth in 0..wishes {
+                let at = if nth < 2 { Duration::from_secs(c.u64(0..5)) } else { some_time(c, chaos) };
+                changes.push((at, Change::Operate(some_wish(c, lines))));
+            }
         }
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
         Self {
@@ -167,6 +184,7 @@ impl Plan {
             stale: sometimes(c, 0.2),
             schedule: (sometimes(c, 0.2), sometimes(c, 0.2)),
             skew: if c.bool() { Duration::ZERO } else { MOST_SKEW.mul_f64(c.f64()) },
+            forwards: c.u8(0..4) == 0,
             backfill: c.u8(0..4) == 0,
             campaigns,
             changes,
@@ -192,6 +210,40 @@ fn some_outages(c: &mut fastrand::Rng, chaos: Duration) -> Vec<Outage> {
     vec![Outage { service, span: from..from + Duration::from_secs(c.u64(10..400)) }]
 }
 
+/// What an operator may ask for: another reserve for an agent, or other numbers.
+fn some_wish(c: &mut fastrand::Rng, lines: u32) -> Asked {
+    if c.u8(0..4) == 0 {
+        let policy = some_policy(c, lines);
+        return Asked {
+            limit: c.bool().then_some(policy.limit()),
+            cap: c.bool().then_some(policy.cap()),
+            headroom: c.bool().then_some(policy.headroom()),
+            ..Asked::default()
+        };
+    }
+    let nth = c.usize(0..AGENTS.len());
+    // The callers' assistant is the first agent's, the dashboard's and the campaigns' the second's.
+    let assistant = if nth == 0 { Traffic::default().assistant_id } else { "as".into() };
+    let few = |c: &mut fastrand::Rng| if c.bool() { 0 } else { c.u32(0..=lines.div_ceil(2)) };
+    let reserve = Reserve {
+        inbound: few(c),
+        outbound: few(c),
+        web: few(c),
+        chat: if c.u8(0..8) == 0 { 1 } else { 0 },
+        binding: if c.bool() { Binding::Strict } else { Binding::Pooled },
+        members: [AgentCode::of(&assistant)].into(),
+    };
+    Asked { reserve: Some((agent(AGENTS[nth]), reserve)), ..Asked::default() }
+}
+
+/// The agents that lines may be reserved for.
+pub const AGENTS: [&str; 2] = ["desk", "sales"];
+
+/// An agent's name.
+pub fn agent(name: &str) -> AgentName {
+    name.parse().expect("plans give good names")
+}
+
 fn some_policy(c: &mut fastrand::Rng, lines: u32) -> Policy {
     let (cap, headroom) = (c.u32(1..=lines), c.u32(0..lines));
     Policy::new(lines, cap, headroom).expect("there is at least one line")
@@ -209,6 +261,7 @@ impl Campaign {
             attempts: c.u32(1..=3),
             cap: if c.bool() { None } else { Some(c.u32(1..=3)) },
             max_seconds: c.u32(30..=240),
+            agent: if c.bool() { None } else { Some(AGENTS[c.usize(0..AGENTS.len())]) },
         }
     }
 
@@ -220,6 +273,9 @@ impl Campaign {
             "id": self.id, "assistantId": "as", "phoneNumberId": "ph", "maxDurationSeconds": self.max_seconds,
             "retry": { "maxAttempts": self.attempts, "noAnswerAfter": "2m", "busyAfter": "1m" },
         });
+        if let Some(agent) = self.agent {
+            campaign["agent"] = json!(agent);
+        }
         if let Some(cap) = self.cap {
             campaign["maxConcurrency"] = json!(cap);
         }

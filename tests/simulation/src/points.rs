@@ -6,12 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use headroom::core::ids::AgentCode;
 use headroom::core::pool::Policy;
+use headroom::core::reserve::Reserve;
+use headroom::flows::operate::Asked;
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
 use crate::faults::{Fault, LATEST_DIAL, Point, Rates, Script, Service};
 use crate::history::{History, Setup, run};
-use crate::plan::{Campaign, Change, Plan};
+use crate::plan::{Campaign, Change, Plan, agent};
 use crate::process::Function;
 use crate::promises::Violation;
 
@@ -48,7 +51,8 @@ pub fn kinds(service: Service, pairs: bool) -> Vec<Fault> {
 pub fn scenarios() -> Vec<Scenario> {
     let plan = |leads: u32, vapi: VapiFaults, traffic: Traffic| {
         let leads = (0..leads).map(|lead| (format!("l{lead}"), format!("+155555500{lead:02}"))).collect();
-        let campaign = Campaign { id: "c0".into(), leads, attempts: 2, cap: None, max_seconds: 60 };
+        let campaign =
+            Campaign { id: "c0".into(), leads, attempts: 2, cap: None, max_seconds: 60, agent: None };
         let message = campaign.message(&campaign.leads);
         Plan {
             seed: 3,
@@ -79,6 +83,7 @@ pub fn scenarios() -> Vec<Scenario> {
             chaos: Duration::from_secs(60),
             aftermath: Duration::from_secs(240),
             changes: vec![(Duration::from_secs(1), Change::Send(message))],
+            forwards: false,
             backfill: true,
         }
     };
@@ -90,9 +95,21 @@ pub fn scenarios() -> Vec<Scenario> {
     let mut blocked = plan(1, full(OverLimitShape::Created201), Traffic::default());
     blocked.lines = 1;
     blocked.changes.push((Duration::ZERO, Change::ForeignDial));
+    let mut reserved = plan(1, VapiFaults::default(), Traffic { ask_assistant: false, ..callers.clone() });
+    reserved.lines = 3;
+    reserved.policy = Policy::new(3, 3, 0).expect("three lines are a pool");
+    let wishes = [("desk", 1, 0), ("sales", 0, 1), ("desk", 0, 0)];
+    reserved.changes.extend(wishes.into_iter().zip([0, 20, 40]).map(
+        |((name, inbound, outbound), second)| {
+            let members = [AgentCode::of(if name == "desk" { &callers.assistant_id } else { "as" })].into();
+            let reserve = Reserve { inbound, outbound, members, ..Reserve::default() };
+            let asked = Asked { reserve: Some((agent(name), reserve)), ..Asked::default() };
+            (Duration::from_secs(second), Change::Operate(asked))
+        },
+    ));
     vec![
         Scenario { name: "two people, all well", plan: plan(2, VapiFaults::default(), Traffic::default()) },
-        Scenario { name: "callers beside a campaign", plan: plan(1, VapiFaults::default(), callers) },
+        Scenario { name: "callers beside a campaign", plan: plan(1, VapiFaults::default(), callers.clone()) },
         Scenario {
             name: "no webhook arrives",
             plan: plan(1, VapiFaults { webhook_lost: 1.0, ..VapiFaults::default() }, Traffic::default()),
@@ -107,6 +124,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario { name: "Vapi is full, and says so later", plan: crowded },
         Scenario { name: "Vapi is full, and gives an id", plan: blocked },
+        Scenario { name: "reserves come and go", plan: reserved },
     ]
 }
 

@@ -23,6 +23,8 @@ pub enum Function {
     Reconciler,
     /// Usage by the hour.
     Backfill,
+    /// Does what operators ask for.
+    Console,
 }
 
 impl Function {
@@ -33,6 +35,7 @@ impl Function {
             Self::Dispatcher => "dispatcher",
             Self::Reconciler => "reconciler",
             Self::Backfill => "backfill",
+            Self::Console => "console",
         }
     }
 
@@ -43,6 +46,7 @@ impl Function {
             Self::Dispatcher => 60,
             Self::Reconciler => 55,
             Self::Backfill => 300,
+            Self::Console => 10,
         })
     }
 }

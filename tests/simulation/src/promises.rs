@@ -146,9 +146,18 @@ impl Promises {
             ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
         }
         self.taken(&before, &ledger, now)?;
-        ensure(by != "take_answered" || ledger.total <= before.limit, "P1", || {
-            format!("a caller was let in although {} of {} lines were held", before.total, before.limit)
-        })?;
+        if by == "take_answered" {
+            ensure(ledger.total <= before.limit, "P1", || {
+                format!("a caller was let in although {} of {} lines were held", before.total, before.limit)
+            })?;
+            let (own, shared) = ledger.uses();
+            let new = ledger.new_since(&before);
+            let bucket = new.first().and_then(|(_, token)| ledger.bucket(token));
+            let in_reserve = bucket.is_some_and(|(key, lines)| own[&key] <= lines);
+            ensure(in_reserve || shared <= ledger.limit - ledger.reserved(), "P2", || {
+                format!("a caller was let in on a line that is reserved: {shared} shared lines are in use")
+            })?;
+        }
         ensure(ledger.rest_until >= before.rest_until, "P1", || {
             "a rest that Vapi asked for was cut short by a shorter one".into()
         })?;
@@ -209,6 +218,19 @@ impl Promises {
                 "counters (total, outbound, foreign, inbound, web) are {counted:?}, the lines are {held:?}"
             )
         })?;
+        let (own, shared) = ledger.uses();
+        let counted: BTreeMap<_, _> = ledger
+            .own
+            .iter()
+            .filter(|(_, held)| **held != 0)
+            .map(|(key, held)| (key.clone(), *held))
+            .collect();
+        ensure((&counted, ledger.shared) == (&own, shared), "P7", || {
+            format!(
+                "reserves count {counted:?} and {} shared, the lines use {own:?} and {shared}",
+                ledger.shared
+            )
+        })?;
         for key in ledger.lines.keys().filter(|key| !key.starts_with('~')) {
             let known = ledger.campaigns.keys().any(|code| key.starts_with(code.as_str()));
             ensure(known, "P7", || format!("the line of {key} is counted for no campaign"))?;
@@ -221,17 +243,26 @@ impl Promises {
         Ok(())
     }
 
-    /// P1: what was taken for outbound had room.
+    /// P1 and P2: what was taken for outbound had room, in its agent's own reserve or among the shared lines.
     fn taken(&self, before: &Ledger, ledger: &Ledger, now: Timestamp) -> Checked {
         let ours =
             ledger.new_since(before).into_iter().filter(|(_, token)| token.starts_with('o')).count() as i64;
         if ours == 0 {
             return Ok(());
         }
-        ensure(before.total + ours <= before.limit - before.headroom, "P1", || {
+        ensure(before.total + ours <= before.limit, "P1", || {
+            format!("{ours} lines for outbound on top of {} of {}", before.total, before.limit)
+        })?;
+        let (held, used) = before.uses();
+        let token = ledger.new_since(before)[0].1;
+        let bucket = before.bucket(token);
+        let room = bucket.as_ref().map_or(0, |(key, lines)| lines - held.get(key).unwrap_or(&0));
+        let shared = before.limit - before.reserved();
+        ensure(ours <= room || (room <= 0 && used + ours <= shared - before.headroom), "P2", || {
             format!(
-                "{ours} lines for outbound on top of {} of {} with headroom {}",
-                before.total, before.limit, before.headroom
+                "{ours} lines for outbound, with room for {room} in the reserve {bucket:?}, on top of {used} of \
+                 {shared} shared lines with headroom {}",
+                before.headroom
             )
         })?;
         ensure(before.outbound + ours <= before.cap, "P1", || {

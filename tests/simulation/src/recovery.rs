@@ -93,7 +93,8 @@ fn calm(seed: u64, busy: bool) -> Plan {
     let mut chance = fastrand::Rng::with_seed(seed ^ 0x7ec0_0e4e);
     let c = &mut chance;
     let leads = (0..8).map(|lead| (format!("l{lead}"), format!("+155555500{lead:02}"))).collect();
-    let campaign = Campaign { id: "c0".into(), leads, attempts: 1, cap: Some(2), max_seconds: 240 };
+    let campaign =
+        Campaign { id: "c0".into(), leads, attempts: 1, cap: Some(2), max_seconds: 240, agent: None };
     // At any time between two passes.
     let sent = Duration::from_millis(c.u64(0..60_000));
     let (talk, lag, callers) = (c.f64() * 60.0 + 10.0, c.f64() * 20.0, f64::from(c.u32(240..480)));
@@ -123,6 +124,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         skew: Duration::ZERO,
         chaos: CHAOS,
         aftermath: Duration::from_secs(360),
+        forwards: false,
         backfill: false,
     }
 }

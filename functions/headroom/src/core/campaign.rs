@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::ids::{CampaignCode, CampaignId, LeadId, PhoneNumber};
+use super::ids::{AgentCode, AgentName, CampaignCode, CampaignId, LeadId, PhoneNumber};
 use super::window::{Window, zone};
 
 /// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
@@ -105,8 +105,8 @@ pub struct Spec {
     /// Vapi's id of the number that calls out.
     pub phone_number_id: String,
     /// The user's name for who does the talking.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_agent")]
+    pub agent: Option<AgentName>,
     /// Who goes first.
     pub priority: Priority,
     /// Most lines that this campaign may hold.
@@ -123,6 +123,10 @@ pub struct Spec {
 
 fn write_id<S: Serializer>(id: &CampaignId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_str())
+}
+
+fn write_agent<S: Serializer>(agent: &Option<AgentName>, serializer: S) -> Result<S::Ok, S::Error> {
+    agent.as_ref().map(AgentName::as_str).serialize(serializer)
 }
 
 #[derive(Deserialize)]
@@ -154,9 +158,8 @@ impl TryFrom<UncheckedSpec> for Spec {
         if ids.into_iter().flatten().any(|id| id.is_empty() || id.len() > 64) {
             return Err("campaign: assistantId, squadId and phoneNumberId have 1 to 64 characters".into());
         }
-        if spec.agent.as_ref().is_some_and(|agent| agent.is_empty() || agent.chars().count() > 40) {
-            return Err("campaign.agent has 1 to 40 characters".into());
-        }
+        let agent = spec.agent.map(|agent| agent.parse()).transpose();
+        let agent = agent.map_err(|error| format!("campaign.agent: {error}"))?;
         if !(10..=43_200).contains(&spec.max_duration_seconds) {
             return Err("campaign.maxDurationSeconds is 10 to 43200".into());
         }
@@ -168,7 +171,7 @@ impl TryFrom<UncheckedSpec> for Spec {
             assistant_id: spec.assistant_id,
             squad_id: spec.squad_id,
             phone_number_id: spec.phone_number_id,
-            agent: spec.agent,
+            agent,
             priority: spec.priority,
             max_concurrency: spec.max_concurrency,
             max_duration_seconds: spec.max_duration_seconds,
@@ -179,6 +182,13 @@ impl TryFrom<UncheckedSpec> for Spec {
 }
 
 impl Spec {
+    /// What its agent may be known by, the most telling first.
+    pub fn agents(&self) -> Vec<AgentCode> {
+        let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
+        let name = self.agent.iter().map(AgentName::code);
+        name.chain(ids.into_iter().flatten().map(|id| AgentCode::of(id))).collect()
+    }
+
     /// The longest call as a span.
     pub fn max_duration(&self) -> SignedDuration {
         SignedDuration::from_secs(self.max_duration_seconds.into())

@@ -5,10 +5,11 @@
 //!
 //! What Headroom holds to, and the type that keeps each. Tests name them.
 //!
-//! - **P1 Inbound first.** An outbound call is started only if, at that instant, outbound < cap and
-//!   total < limit − headroom: [`pool::Pool::room`], repeated as the condition of the write that takes.
-//! - **P2 Reserved is reserved.** No call of another agent or kind holds a reserved line. There are no
-//!   reserves yet besides the headroom.
+//! - **P1 Inbound first.** An outbound call is started only if, at that instant, outbound < cap,
+//!   total < limit, and either its agent's own reserve has room or shared use < shared − headroom:
+//!   [`pool::Pool::room`], repeated as the condition of the write that takes.
+//! - **P2 Reserved is reserved.** No call of another agent or kind holds a reserved line, idle or not:
+//!   shared lines are what is left of the limit without all reserves ([`reserve::Reserves`]).
 //! - **P3 One dial per attempt.** A [`ids::LineKey`] names one claim of one lead and is dialed at most
 //!   once; a dial without a clear answer keeps its line until Vapi's own list proves what became of it.
 //! - **P4 Every lead ends.** A lead is ready, or holds a line, or has its final outcome
@@ -25,5 +26,6 @@ pub mod ended;
 pub mod ids;
 pub mod lead;
 pub mod pool;
+pub mod reserve;
 pub mod timers;
 pub mod window;

@@ -1,12 +1,13 @@
-//! The pool of lines: its policy, its counters, who holds what, and how much room is left for
-//! outbound. The table keeps it as one item; this is that item, parsed.
+//! The pool of lines: its policy, its reserves, its counters, who holds what, and how much room is left.
+//! The table keeps it as one item; this is that item, parsed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::ids::{CampaignCode, Kind, Lease, LineKey, OrgId, Token};
+use super::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, OrgId, Token};
+use super::reserve::{Bucket, Reserves, Uses};
 
 /// How the lines of a pool may be used. In lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Policy {
     pub fn cap(self) -> u32 {
         self.cap
     }
-    /// Lines that outbound must leave free for the next callers.
+    /// Shared lines that outbound must leave free for the next callers.
     pub fn headroom(self) -> u32 {
         self.headroom
     }
@@ -68,6 +69,8 @@ pub struct Counts {
     pub inbound: u32,
     /// Browser and websocket calls.
     pub web: u32,
+    /// Chats.
+    pub chat: u32,
 }
 
 impl Counts {
@@ -79,6 +82,7 @@ impl Counts {
             match token.kind() {
                 Kind::Inbound => counts.inbound += 1,
                 Kind::Web => counts.web += 1,
+                Kind::Chat => counts.chat += 1,
                 Kind::Outbound => counts.outbound += 1,
                 Kind::Foreign => {
                     counts.outbound += 1;
@@ -106,10 +110,14 @@ pub struct Tally {
 pub struct Pool {
     /// The numbers that decide.
     pub policy: Policy,
-    /// Rises with every policy change; a write made for another revision is refused.
+    /// What is reserved for whom.
+    pub reserves: Reserves,
+    /// Rises with every change of policy or reserves; a write made for another revision is refused.
     pub revision: u64,
-    /// The counters, as stored.
+    /// The counters by kind, as stored.
     pub counts: Counts,
+    /// The counters by reserve, and of the shared lines, as stored.
+    pub uses: Uses,
     /// The held lines.
     pub lines: BTreeMap<LineKey, Token>,
     /// The campaigns under way.
@@ -126,12 +134,16 @@ pub struct Pool {
     pub configured: Option<String>,
 }
 
-/// What stands in the way of the next outbound call.
+/// What stands in the way of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// total + headroom would pass the limit.
+    /// Every line of the pool is held.
+    Limit,
+    /// Shared lines in use, with the headroom that outbound leaves to callers, would pass the shared ones.
     Headroom,
-    /// outbound would pass its cap.
+    /// The agent's own reserve and the shared lines are full; others' reserves are theirs.
+    Shared,
+    /// Outbound would pass its cap.
     Cap,
     /// The campaign would pass its own `maxConcurrency`.
     CampaignCap,
@@ -143,7 +155,9 @@ impl Rule {
     /// The rule's name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Limit => "limit",
             Self::Headroom => "headroom",
+            Self::Shared => "shared",
             Self::Cap => "cap",
             Self::CampaignCap => "campaign_cap",
             Self::HoldOff => "hold_off",
@@ -151,22 +165,45 @@ impl Rule {
     }
 }
 
-/// How many outbound lines may be taken now, and which rule allows no more than that.
+/// Where the next line for a call comes from: its agent's own reserve while that has room, and only then the
+/// shared ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The agent's own reserve.
+    Reserve(Bucket),
+    /// The shared lines; the reserve that is full, if the agent has one.
+    Shared(Option<Bucket>),
+}
+
+impl Source {
+    /// The reserve that counts the call, wherever its line comes from.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match self {
+            Self::Reserve(bucket) => Some(bucket),
+            Self::Shared(bucket) => bucket.as_ref(),
+        }
+    }
+}
+
+/// How many outbound lines may be taken now with one write, and which rule allows no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Lines that may be taken at this instant.
+    /// Lines that may be taken at this instant. Where an agent's own reserve has room, as many as fit into
+    /// it: the shared ones are another taking.
     pub lines: u32,
     /// The rule that would refuse one more.
     pub rule: Rule,
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool without reserves.
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
+            reserves: Reserves::default(),
             revision: 1,
             counts: Counts::default(),
+            uses: Uses::default(),
             lines: BTreeMap::new(),
             campaigns: BTreeMap::new(),
             hold_until: Timestamp::UNIX_EPOCH,
@@ -177,30 +214,75 @@ impl Pool {
         }
     }
 
-    /// How many more lines a campaign may take at `now` (P1). `campaign_cap` is its `maxConcurrency`.
+    /// How many more lines a campaign may take at `now` (P1, P2). `campaign_cap` is its `maxConcurrency`,
+    /// `agent` whose calls it makes.
     ///
     /// The write that takes them repeats these comparisons as its condition; this only tells how
     /// many to ask for, and explains a refusal.
-    pub fn room(&self, campaign: &CampaignCode, campaign_cap: Option<u32>, now: Timestamp) -> Room {
+    pub fn room(
+        &self,
+        campaign: &CampaignCode,
+        campaign_cap: Option<u32>,
+        agent: Option<&AgentCode>,
+        now: Timestamp,
+    ) -> Room {
         if now < self.hold_until {
             return Room { lines: 0, rule: Rule::HoldOff };
         }
         let held = self.campaigns.get(campaign).map_or(0, |tally| tally.held);
+        let by_source = match self.source(agent, Kind::Outbound) {
+            // Full, it is no refusal: the shared lines are next.
+            Source::Reserve(bucket) => (Rule::Shared, bucket.reserved - self.uses.held(&bucket.key)),
+            Source::Shared(_) => {
+                (Rule::Headroom, self.shared_for_outbound().saturating_sub(self.uses.shared))
+            }
+        };
         let by_rule = [
-            (Rule::Headroom, self.ceiling_total().saturating_sub(self.counts.total)),
+            by_source,
             (Rule::Cap, self.policy.cap.saturating_sub(self.counts.outbound)),
             (Rule::CampaignCap, campaign_cap.map_or(u32::MAX, |cap| cap.saturating_sub(held))),
+            (Rule::Limit, self.free()),
         ];
-        let (rule, lines) = by_rule
-            .into_iter()
-            .min_by_key(|(_, lines)| *lines)
-            .expect("there are three rules to choose from");
+        let (rule, lines) =
+            by_rule.into_iter().min_by_key(|(_, lines)| *lines).expect("there are some rules to choose from");
         Room { lines, rule }
     }
 
-    /// Lines that outbound may bring the total up to: limit − headroom.
-    pub fn ceiling_total(&self) -> u32 {
-        self.policy.limit.saturating_sub(self.policy.headroom)
+    /// Where the next line for a call of an agent would come from.
+    pub fn source(&self, agent: Option<&AgentCode>, kind: Kind) -> Source {
+        match self.reserves.bucket(agent, kind) {
+            Some(bucket) if self.uses.held(&bucket.key) < bucket.reserved => Source::Reserve(bucket),
+            full => Source::Shared(full),
+        }
+    }
+
+    /// Why a caller, or a browser, would find no line now; nothing if there is one.
+    pub fn refusal(&self, agent: Option<&AgentCode>, kind: Kind) -> Option<Rule> {
+        let is_shared = matches!(self.source(agent, kind), Source::Shared(_));
+        if self.free() == 0 {
+            Some(Rule::Limit)
+        } else {
+            (is_shared && self.uses.shared >= self.shared()).then_some(Rule::Shared)
+        }
+    }
+
+    /// Whether a call of this agent and kind that holds a line already holds one that it may have.
+    pub fn is_within(&self, agent: Option<&AgentCode>, kind: Kind) -> bool {
+        let in_reserve = self
+            .reserves
+            .bucket(agent, kind)
+            .is_some_and(|bucket| self.uses.held(&bucket.key) <= bucket.reserved);
+        self.counts.total <= self.policy.limit && (in_reserve || self.uses.shared <= self.shared())
+    }
+
+    /// Lines that are reserved for nobody; 0 while a fallen limit leaves less than the reserves.
+    pub fn shared(&self) -> u32 {
+        u32::try_from(u64::from(self.policy.limit).saturating_sub(self.reserves.total())).unwrap_or_default()
+    }
+
+    /// Shared lines that outbound may bring their use up to: without the headroom.
+    pub fn shared_for_outbound(&self) -> u32 {
+        self.shared().saturating_sub(self.policy.headroom)
     }
 
     /// Lines nobody holds; 0 while more are held than the limit has.
@@ -222,6 +304,7 @@ mod tests {
     fn pool(limit: u32, cap: u32, headroom: u32, counts: Counts) -> Pool {
         let mut pool = Pool::new(Policy::new(limit, cap, headroom).expect("a policy"));
         pool.counts = counts;
+        pool.uses.shared = counts.total;
         pool
     }
 
@@ -251,7 +334,7 @@ mod tests {
         ];
         for (limit, cap, headroom, total, outbound, lines, rule) in cases {
             let counts = Counts { total, outbound, inbound: total - outbound, ..Counts::default() };
-            let room = pool(limit, cap, headroom, counts).room(&code(), None, now);
+            let room = pool(limit, cap, headroom, counts).room(&code(), None, None, now);
             assert_eq!(room, Room { lines, rule }, "{limit}/{cap}/{headroom} {total} {outbound}");
         }
     }
@@ -260,7 +343,7 @@ mod tests {
     fn a_campaign_has_a_cap_of_its_own() {
         let mut pool = pool(10, 10, 0, Counts { total: 2, outbound: 2, ..Counts::default() });
         pool.campaigns.insert(code(), Tally { held: 2, ..Tally::default() });
-        let room = pool.room(&code(), Some(3), Timestamp::UNIX_EPOCH);
+        let room = pool.room(&code(), Some(3), None, Timestamp::UNIX_EPOCH);
         assert_eq!(room, Room { lines: 1, rule: Rule::CampaignCap });
     }
 
@@ -269,9 +352,9 @@ mod tests {
         let mut pool = pool(10, 10, 0, Counts::default());
         pool.hold_until = Timestamp::from_second(100).expect("in range");
         assert_eq!(
-            pool.room(&code(), None, Timestamp::from_second(99).expect("in range")).rule,
+            pool.room(&code(), None, None, Timestamp::from_second(99).expect("in range")).rule,
             Rule::HoldOff
         );
-        assert_eq!(pool.room(&code(), None, Timestamp::from_second(100).expect("in range")).lines, 10);
+        assert_eq!(pool.room(&code(), None, None, Timestamp::from_second(100).expect("in range")).lines, 10);
     }
 }

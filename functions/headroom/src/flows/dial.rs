@@ -53,11 +53,8 @@ struct Dial {
     lease: Lease,
     /// After this no call of this claim can be created any more.
     deadline: Timestamp,
-    /// The rest to take if Vapi turns out full or overloaded.
-    rest_count: u32,
-    /// What the ledger knew of Vapi when the line was taken.
-    known_org: bool,
-    known_limit: u32,
+    /// The pool when its line was taken.
+    pool: Arc<Pool>,
 }
 
 impl App {
@@ -80,11 +77,11 @@ impl App {
     }
 
     async fn dial(&self, dial: Dial) {
-        let Dial { campaign, claim, lease, deadline, .. } = &dial;
+        let Dial { campaign, claim, lease, deadline, pool } = &dial;
         let lead = match self.table.claim(claim, &lease.token, *deadline).await {
             Ok(Step::Moved(lead)) => lead,
             // The index was behind: somebody else has this lead.
-            Ok(Step::Refused(_)) => return self.log_failure(self.free(lease, None).await, claim),
+            Ok(Step::Refused(_)) => return self.log_failure(self.free(pool, lease, None).await, claim),
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         let now = self.clock.now();
@@ -95,7 +92,7 @@ impl App {
             .is_none_or(|window| window.opens(now, lead.timezone.as_ref()) == Some(now));
         if now + signed(self.timers.dial_timeout()) >= *deadline || !open {
             tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
-            return self.log_failure(self.undo(&lead, lease, None).await, claim);
+            return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
         }
         let dialed = self.vapi.dial(&campaign.spec, &lead, now).await;
         tracing::info!(
@@ -110,9 +107,9 @@ impl App {
     }
 
     async fn after_dial(&self, dial: &Dial, lead: &Lead, dialed: Dialed) -> Result<(), TableError> {
-        let Dial { campaign, claim, lease, .. } = dial;
-        let rest =
-            Rest { until: self.clock.now() + self.timers.hold_off(dial.rest_count), count: dial.rest_count };
+        let Dial { campaign, claim, lease, pool, .. } = dial;
+        let rest = self.rest_after(pool);
+        let known_limit = pool.seen_limit.unwrap_or(pool.policy.limit());
         match dialed {
             Dialed::Created { call, org, limits } => {
                 self.table.bind(claim, &call).await?;
@@ -121,24 +118,24 @@ impl App {
                     && let Some(lead) = self.table.read_lead(&claim.campaign, &claim.lead).await?
                     && lead.claims == claim.claim
                 {
-                    self.observe_end(&lead, &call, &end).await?;
+                    self.observe_end(pool, &lead, &call, &end).await?;
                 }
-                if dial.rest_count > 1 {
+                if pool.hold_count > 0 {
                     // The probe went through: the others may follow.
                     self.table.end_rests().await?;
                     self.wake_at(self.clock.now()).await;
                 }
-                let org = org.filter(|_| !dial.known_org);
-                self.table.note_vapi(org.as_ref(), changed_limit(limits, dial.known_limit)).await
+                let org = org.filter(|_| pool.org.is_none());
+                self.table.note_vapi(org.as_ref(), changed_limit(limits, known_limit)).await
             }
             Dialed::OverLimit { call, limits } => {
-                self.table.note_vapi(None, changed_limit(limits, dial.known_limit)).await?;
-                let Some(call) = call else { return self.undo(lead, lease, Some(rest)).await };
+                self.table.note_vapi(None, changed_limit(limits, known_limit)).await?;
+                let Some(call) = call else { return self.undo(pool, lead, lease, Some(rest)).await };
                 // Blocked, they say, and yet there is an id.
                 match self.vapi.get_call(&call).await {
                     Ok(Some(found)) if found.has_ended() => {
                         self.table.rest(rest).await?;
-                        self.settle_as(lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
+                        self.settle_as(pool, lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
                     }
                     Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
                     // Not found is as often "not yet" as "not at all".
@@ -151,30 +148,30 @@ impl App {
                 }
             }
             Dialed::Throttled { until } => {
-                self.undo(lead, lease, Some(Rest { until: until.max(rest.until), ..rest })).await
+                self.undo(pool, lead, lease, Some(Rest { until: until.max(rest.until), ..rest })).await
             }
             Dialed::NotSent { message } => {
                 tracing::warn!(message, "Vapi cannot be reached");
-                self.undo(lead, lease, Some(rest)).await
+                self.undo(pool, lead, lease, Some(rest)).await
             }
             Dialed::BadLead { message } => {
                 let end = End { reason: Some(message), connected: None };
-                self.settle_as(lead, None, &end, &Outcome::Failed).await.map(|_| ())
+                self.settle_as(pool, lead, None, &end, &Outcome::Failed).await.map(|_| ())
             }
             Dialed::BadCampaign { message } => {
                 let reason = format!("{message}. Mend the cause, then resume the campaign");
                 if self.table.pause_campaign(&claim.campaign, &reason).await? {
                     tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
-                self.undo(lead, lease, None).await
+                self.undo(pool, lead, lease, None).await
             }
             Dialed::Unclear { message } => {
                 tracing::warn!(line.key = %claim, message, "dial without a clear answer: the line stays held");
                 self.leave_unknown(claim).await?;
                 // One lost answer is a mishap and only remembered; from the second in a row on, rest.
-                let row = dial.rest_count - 1;
+                let now = self.clock.now();
                 let until =
-                    if row == 0 { self.clock.now() } else { self.clock.now() + self.timers.hold_off(row) };
+                    if pool.hold_count == 0 { now } else { now + self.timers.hold_off(pool.hold_count) };
                 self.table.rest(Rest { until, ..rest }).await?;
                 self.wake_at(until).await;
                 Ok(())
@@ -184,14 +181,20 @@ impl App {
 
     /// The call was surely not made: lead first, line second, since a lead without a line is lost.
     /// A rest goes before both, so that the wake-up for the line comes after it.
-    async fn undo(&self, lead: &Lead, lease: &Lease, rest: Option<Rest>) -> Result<(), TableError> {
+    async fn undo(
+        &self,
+        pool: &Pool,
+        lead: &Lead,
+        lease: &Lease,
+        rest: Option<Rest>,
+    ) -> Result<(), TableError> {
         if let Some(rest) = rest {
             self.table.rest(rest).await?;
         }
         match self.table.give_back(&lead.claim()).await? {
             // Once more is harmless: the line is freed by its token.
             Step::Moved(lead) | Step::Refused(Some(lead)) if lead.state == LeadState::Ready => {
-                self.free(lease, None).await.map(|_: Freed| ())
+                self.free(pool, lease, None).await.map(|_: Freed| ())
             }
             // A webhook or the pass found a call after all.
             _ => Ok(()),
@@ -244,12 +247,19 @@ impl Dispatch<'_> {
     async fn serve(&mut self, campaign: Arc<Campaign>) -> Result<(), TableError> {
         let app = self.app;
         let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
+        let codes = campaign.spec.agents();
         let mut refusals = 0;
         loop {
             let now = app.clock.now();
-            let room = self.pool.room(&campaign.code, campaign_cap, now);
+            let agent = self.pool.reserves.telling(&codes).expect("a campaign has a number at least");
+            let room = self.pool.room(&campaign.code, campaign_cap, Some(agent), now);
             if room.lines == 0 {
                 tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
+                // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
+                let is_open = self.pool.campaigns.contains_key(&campaign.code);
+                if !is_open && app.table.has_ready_leads(&campaign.code).await? {
+                    self.open(&campaign).await?;
+                }
                 return Ok(());
             }
             if now + 2 * signed(app.timers.dial_timeout()) > self.until {
@@ -259,31 +269,29 @@ impl Dispatch<'_> {
             // After a dial without a clear answer, one goes ahead to see whether Vapi is well: a line
             // whose dial has no answer is held for minutes.
             let probing = self.pool.hold_count > 0;
+            while self.dials.try_join_next().is_some() {}
             let wanted = if probing { 1 } else { room.lines.min(LINES_AT_ONCE) } as usize;
             let leads = self.callable(&campaign, wanted, now).await?;
             if leads.is_empty() {
                 return app.finish_if_over(&campaign, &self.pool).await;
             }
             if !self.pool.campaigns.contains_key(&campaign.code) {
-                // Read anew: others may have finished it since it was listed, and its figures with it.
-                let Some(fresh) = app.table.read_campaign(&campaign.code).await? else { return Ok(()) };
-                app.table.open_campaign(&campaign.code, fresh.settled).await?;
-                self.pool = app.table.read_pool().await?;
+                self.open(&campaign).await?;
             }
             let lease = |lead: ReadyLead| Lease {
                 key: LineKey::Claim(lead.next),
-                token: Token::new(Kind::Outbound, now, (app.nonce)()),
+                token: Token::new(Kind::Outbound, now, (app.nonce)()).for_agent(agent),
             };
             let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
-            let rest_count = self.pool.hold_count + 1;
             match app.table.take(&self.pool, &campaign.code, campaign_cap, &leases, now).await? {
                 Taken::Granted(pool) => {
                     refusals = 0;
                     self.done.taken += leases.len() as u32;
                     self.pool = pool;
                     let deadline = now + app.timers.dial_deadline();
+                    let pool = Arc::new(self.pool.clone());
                     for lease in leases {
-                        self.start(&campaign, lease, deadline, rest_count).await;
+                        self.start(&campaign, lease, deadline, &pool).await;
                     }
                     if probing {
                         return Ok(());
@@ -301,6 +309,16 @@ impl Dispatch<'_> {
         }
     }
 
+    /// Puts a campaign's counters on the ledger.
+    async fn open(&mut self, campaign: &Campaign) -> Result<(), TableError> {
+        // Read anew: others may have finished it since it was listed, and its figures with it.
+        if let Some(fresh) = self.app.table.read_campaign(&campaign.code).await? {
+            self.app.table.open_campaign(&campaign.code, fresh.settled).await?;
+            self.pool = self.app.table.read_pool().await?;
+        }
+        Ok(())
+    }
+
     /// Ready leads whose window is open and that hold no line. Those whose own clock says that it is
     /// closed are put off until it opens.
     async fn callable(
@@ -309,15 +327,17 @@ impl Dispatch<'_> {
         wanted: usize,
         now: Timestamp,
     ) -> Result<Vec<ReadyLead>, TableError> {
+        // Those that are being dialed may not be claimed yet, and stand before the others until they are.
+        let spare = SPARE_LEADS + self.dials.len();
         let Some(window) = &campaign.spec.window else {
-            let ready = self.app.table.ready_leads(&campaign.code, now, wanted + SPARE_LEADS).await?;
+            let ready = self.app.table.ready_leads(&campaign.code, now, wanted + spare).await?;
             return Ok(self.without_lines(ready));
         };
         // One clock for all: nobody need be put off, the pass looks again every minute.
         if !window.needs_recipient_zone() && window.opens(now, None) != Some(now) {
             return Ok(Vec::new());
         }
-        let page = wanted.max(POSTPONED_AT_ONCE) + SPARE_LEADS;
+        let page = wanted.max(POSTPONED_AT_ONCE) + spare;
         while self.app.clock.now() + TIME_TO_END < self.until {
             let ready = self.app.table.ready_leads(&campaign.code, now, page).await?;
             if ready.is_empty() {
@@ -345,17 +365,9 @@ impl Dispatch<'_> {
         leads
     }
 
-    async fn start(&mut self, campaign: &Arc<Campaign>, lease: Lease, deadline: Timestamp, rest_count: u32) {
+    async fn start(&mut self, campaign: &Arc<Campaign>, lease: Lease, deadline: Timestamp, pool: &Arc<Pool>) {
         let LineKey::Claim(claim) = lease.key.clone() else { return };
-        let dial = Dial {
-            campaign: campaign.clone(),
-            claim,
-            lease,
-            deadline,
-            rest_count,
-            known_org: self.pool.org.is_some(),
-            known_limit: self.pool.seen_limit.unwrap_or(self.pool.policy.limit()),
-        };
+        let dial = Dial { campaign: campaign.clone(), claim, lease, deadline, pool: pool.clone() };
         if self.dials.len() >= DIALS_AT_ONCE {
             self.dials.join_next().await;
         }

@@ -8,6 +8,7 @@
 //! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
 //! | [`reconcile`] | reconciler | the ledger, the leads and Vapi's list | the same state that all events would have led to |
 //! | [`backfill`] | backfill | Vapi's analytics | usage by the hour |
+//! | [`operate`] | console, local runner | an operator's wish | the policy and the reserves |
 //! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
 //!
 //! The order of writes is what survives a crash between any two of them:
@@ -19,6 +20,7 @@ pub mod backfill;
 pub mod dial;
 pub mod intake;
 pub mod observe;
+pub mod operate;
 pub mod reconcile;
 pub mod settle;
 pub mod status;

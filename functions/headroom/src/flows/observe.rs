@@ -4,9 +4,9 @@
 //! claim: it counts if that line is on the ledger and its lead has this call, or none yet.
 
 use crate::config::Callers;
-use crate::core::ids::{CallId, ClaimKey, Kind, LineKey};
+use crate::core::ids::{AgentCode, AgentName, CallId, ClaimKey, Kind, LineKey, PhoneNumber, Token};
 use crate::core::lead::{End, Lead, LeadState};
-use crate::core::pool::Pool;
+use crate::core::pool::{Pool, Rule};
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::ledger::Observed;
@@ -42,6 +42,8 @@ pub enum Answer {
     Assistant(String),
     /// The caller hears this, and the call is over.
     Refusal(String),
+    /// The caller is connected with this number, and the line is free again.
+    Forward(PhoneNumber),
 }
 
 impl App {
@@ -55,7 +57,7 @@ impl App {
             Happened::Nothing => Ok(Effect::None),
             Happened::Live => match self.ours(&pool, event).await? {
                 Some(lead) => self.observe_dialed(&lead, &event.call).await,
-                None => self.observe_live(&pool, &event.call, event.kind).await,
+                None => self.observe_live(&pool, &event.call, event.kind, &event.agents()).await,
             },
             // Each call's end is told twice at least: the second time there is one read to do.
             Happened::Ended(_)
@@ -66,12 +68,12 @@ impl App {
             }
             Happened::Ended(end) => match self.ours(&pool, event).await? {
                 Some(lead) => {
-                    let effect = self.observe_end(&lead, &event.call, end).await?;
+                    let effect = self.observe_end(&pool, &lead, &event.call, end).await?;
                     // One call, two lines: a message without its claim came before the dial's answer.
                     if effect == Effect::Ended
                         && let Some(lease) = pool.lease(&LineKey::Observed(event.call.clone()))
                     {
-                        self.free(&lease, None).await?;
+                        self.free(&pool, &lease, None).await?;
                     }
                     Ok(effect)
                 }
@@ -143,6 +145,7 @@ impl App {
         pool: &Pool,
         call: &CallId,
         kind: Option<Kind>,
+        agents: &[AgentCode],
     ) -> Result<Effect, TableError> {
         let Some(kind) = kind else { return Ok(Effect::None) };
         if pool.lines.contains_key(&LineKey::Observed(call.clone()))
@@ -150,7 +153,9 @@ impl App {
         {
             return Ok(Effect::None);
         }
-        let (pool, effect) = match self.table.take_observed(call, kind, self.clock.now()).await? {
+        let agent = pool.reserves.telling(agents);
+        let taken = self.table.take_observed(pool, call, kind, agent, self.clock.now()).await?;
+        let (pool, effect) = match taken {
             Observed::Taken(pool) => {
                 tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
                 (pool, Effect::Taken)
@@ -167,6 +172,7 @@ impl App {
 
     pub(super) async fn observe_end(
         &self,
+        pool: &Pool,
         lead: &Lead,
         call: &CallId,
         end: &End,
@@ -189,27 +195,22 @@ impl App {
                 }
             }
         };
-        Ok(match self.settle(lead, Some(call), &end).await? {
+        Ok(match self.settle(pool, lead, Some(call), &end).await? {
             Settled::Now => Effect::Ended,
             Settled::NotHere => Effect::None,
         })
     }
 
     /// Answers a caller on a bare number, if there is a line and an assistant for them.
-    pub async fn answer(
-        &self,
-        event: &CallEvent,
-        phone_number: Option<&str>,
-        callers: &Callers,
-    ) -> Result<Answer, TableError> {
+    pub async fn answer(&self, event: &CallEvent, callers: &Callers) -> Result<Answer, TableError> {
         let refusal = || Answer::Refusal(callers.busy_message.clone());
-        let mut pool = self.table.read_pool().await?;
+        let pool = self.table.read_pool().await?;
         if self.is_other_org(&pool, event) {
             return Ok(refusal());
         }
-        let Some(assistant) = callers.assistants.of(phone_number) else {
+        let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
             tracing::error!(
-                phone_number.id = phone_number,
+                phone_number.id = event.number,
                 "no assistant is configured for this number: set HEADROOM_INBOUND_ASSISTANTS"
             );
             return Ok(refusal());
@@ -217,47 +218,59 @@ impl App {
         if self.table.read_ended(&event.call).await?.is_some() {
             return Ok(refusal());
         }
-        // Once more if the policy changed in between.
-        for _ in 0..2 {
-            match self.table.take_answered(&pool, &event.call, self.clock.now()).await? {
-                Observed::Taken(now) => {
-                    if let Some(end) = self.table.read_ended(&event.call).await? {
-                        self.end_observed(&now, &event.call, &end).await?;
-                        return Ok(refusal());
-                    }
-                    tracing::info!(call.id = %event.call, lines.total = now.counts.total, "caller answered");
-                    return Ok(Answer::Assistant(assistant.to_owned()));
-                }
-                // Its `ringing` came first and was recorded, whether there was a line or not.
-                Observed::AlreadyHeld(now) if now.counts.total <= now.policy.limit() => {
-                    return Ok(Answer::Assistant(assistant.to_owned()));
-                }
-                Observed::Full(now) if now.revision != pool.revision => pool = now,
-                Observed::AlreadyHeld(now) | Observed::Full(now) => {
-                    tracing::warn!(
-                        call.id = %event.call,
-                        rule = "limit",
-                        lines.limit = now.policy.limit(),
-                        lines.inbound = now.counts.inbound,
-                        lines.outbound = now.counts.outbound,
-                        lines.web = now.counts.web,
-                        "caller refused: every line is taken"
-                    );
+        let mut codes = vec![AgentCode::of(assistant)];
+        codes.extend(event.agents());
+        let agent = pool.reserves.telling(&codes);
+        match self.table.take_answered(&pool, &event.call, agent, self.clock.now()).await? {
+            Observed::Taken(now) => {
+                if let Some(end) = self.table.read_ended(&event.call).await? {
+                    self.end_observed(&now, &event.call, &end).await?;
                     return Ok(refusal());
                 }
+                tracing::info!(call.id = %event.call, lines.total = now.counts.total, "caller answered");
+                Ok(Answer::Assistant(assistant.to_owned()))
+            }
+            // Its `ringing` came first and was recorded, whether there was a line or not, and perhaps as
+            // another agent's: a bare number's does not say who will answer.
+            Observed::AlreadyHeld(now)
+                if now.is_within(held_for(&now, &event.call).as_ref(), Kind::Inbound) =>
+            {
+                Ok(Answer::Assistant(assistant.to_owned()))
+            }
+            Observed::AlreadyHeld(now) | Observed::Full(now) => {
+                let name = agent.and_then(|agent| now.reserves.agent(agent)).map(AgentName::code);
+                let overflow = callers.overflow.of(name.iter().chain(&codes)).cloned();
+                tracing::warn!(
+                    call.id = %event.call,
+                    rule = now.refusal(agent, Kind::Inbound).unwrap_or(Rule::Limit).name(),
+                    lines.limit = now.policy.limit(),
+                    lines.reserved = now.reserves.total(),
+                    lines.shared = now.uses.shared,
+                    lines.inbound = now.counts.inbound,
+                    lines.outbound = now.counts.outbound,
+                    lines.web = now.counts.web,
+                    forwarded = overflow.is_some(),
+                    "caller refused: no line is free for them"
+                );
+                Ok(overflow.map_or_else(refusal, Answer::Forward))
             }
         }
-        Ok(refusal())
     }
 
     /// Whether an outbound call could start now, for a Vapi campaign that asks before it dials. It
-    /// reserves nothing.
+    /// reserves nothing, and does not say whose calls it makes: reserves are not for it.
     pub async fn outbound_could_start(&self) -> Result<bool, TableError> {
         let pool = self.table.read_pool().await?;
         Ok(self.clock.now() >= pool.hold_until
-            && pool.counts.total < pool.ceiling_total()
+            && pool.free() > 0
+            && pool.uses.shared < pool.shared_for_outbound()
             && pool.counts.outbound < pool.policy.cap())
     }
+}
+
+/// The agent that an observed call's line counts for.
+fn held_for(pool: &Pool, call: &CallId) -> Option<AgentCode> {
+    pool.lines.get(&LineKey::Observed(call.clone())).and_then(Token::agent)
 }
 
 fn holds(pool: &Pool, claim: &ClaimKey) -> bool {

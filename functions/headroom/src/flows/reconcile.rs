@@ -12,6 +12,7 @@ use crate::core::lead::{End, Lead, LeadState, Outcome};
 use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::table::TableError;
+use crate::table::changes::Wanted;
 use crate::table::leads::Step;
 use crate::vapi::calls::{Call, Listing};
 
@@ -85,17 +86,18 @@ impl App {
     /// set in between stays until the configuration itself changes.
     async fn follow_policy(&self, pool: Pool) -> Result<Pool, TableError> {
         let configured = self.policy.to_string();
-        let (policy, configured) = if pool.configured.as_ref() != Some(&configured) {
-            (self.policy, Some(configured.as_str()))
+        let (policy, configured, by) = if pool.configured.as_ref() != Some(&configured) {
+            (self.policy, Some(configured), "configuration")
         } else {
             let seen = pool.seen_limit.filter(|seen| self.adopt_limit && *seen != pool.policy.limit());
             match seen.and_then(|seen| pool.policy.with_limit(seen).ok()) {
-                Some(policy) => (policy, None),
+                Some(policy) => (policy, None, "vapi"),
                 None => return Ok(pool),
             }
         };
-        if self.table.set_policy(&pool, policy, configured).await? {
-            tracing::info!(from = %pool.policy, to = %policy, "policy changed (limit/cap/headroom)");
+        let wanted = Wanted { policy, configured, ..Wanted::of(&pool) };
+        if self.table.change_policy(&pool, &wanted, by, self.clock.now()).await? {
+            tracing::info!(from = %Wanted::of(&pool), to = %wanted, by, "policy changed");
         }
         self.table.read_pool().await
     }
@@ -272,7 +274,7 @@ impl<'a> Look<'a> {
                 self.app.table.record_ended(call, &settled_before(lead), self.now).await?;
             }
             tracing::warn!(line.key = %claim, "line freed: its call was settled before");
-            self.app.free(lease, end).await?;
+            self.app.free(self.pool, lease, end).await?;
         }
         Ok(None)
     }
@@ -289,7 +291,7 @@ impl<'a> Look<'a> {
             Step::Refused(Some(_)) => return Ok(()),
         }
         tracing::warn!(line.key = %claim, "line freed: its claim was never made");
-        self.app.free(lease, None).await.map(|_| ())
+        self.app.free(self.pool, lease, None).await.map(|_| ())
     }
 
     /// A held line whose call Vapi shows.
@@ -301,7 +303,7 @@ impl<'a> Look<'a> {
             _ => false,
         };
         if call.has_ended() {
-            self.app.settle(lead, Some(&call.id), &call.end).await?;
+            self.app.settle(self.pool, lead, Some(&call.id), &call.end).await?;
             self.pass.ended += 1;
         } else if overdue && call.is_live() {
             let claim = lead.claim();
@@ -320,7 +322,7 @@ impl<'a> Look<'a> {
         if self.bound.contains(&call.id) {
             // A message without its claim came before the dial's answer: one call, two lines.
             tracing::warn!(call.id = %call.id, "line freed: the call is held by its claim");
-            self.app.free(lease, None).await.map(|_| ())
+            self.app.free(self.pool, lease, None).await.map(|_| ())
         } else if call.has_ended() {
             self.pass.ended += 1;
             self.app.end_observed(self.pool, &call.id, &call.end).await
@@ -348,7 +350,7 @@ impl<'a> Look<'a> {
         let claim = lead.claim();
         if let Step::Moved(_) = self.app.table.give_back(&claim).await? {
             tracing::info!(line.key = %claim, "dial made no call: lead given back");
-            self.app.free(lease, None).await?;
+            self.app.free(self.pool, lease, None).await?;
             self.pass.given_back += 1;
         }
         Ok(())
@@ -369,7 +371,7 @@ impl<'a> Look<'a> {
                 };
                 if held > timers.line_ceiling(campaign.spec.max_duration()) {
                     tracing::warn!(line.key = %lead.claim(), "line freed by the ceiling; its lead is not called again");
-                    self.app.settle_as(lead, call, &lost_from_sight(), &Outcome::Failed).await?;
+                    self.app.settle_as(self.pool, lead, call, &lost_from_sight(), &Outcome::Failed).await?;
                     self.pass.ceiling += 1;
                 }
             }
@@ -399,7 +401,7 @@ impl<'a> Look<'a> {
                     continue;
                 }
             }
-            if self.app.observe_live(self.pool, &call.id, call.kind).await? == Effect::Taken {
+            if self.app.observe_live(self.pool, &call.id, call.kind, &call.agents).await? == Effect::Taken {
                 self.pass.found += 1;
             }
         }

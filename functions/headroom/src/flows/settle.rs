@@ -21,10 +21,16 @@ pub enum Settled {
 
 impl App {
     /// Settles a lead's claim whose call is over. `lead` is as it was read before; if it has moved
-    /// since, nothing happens.
+    /// since, nothing happens. `pool` is as it was last seen.
     ///
     /// Dies after the outcome or the record: the line is still on the ledger, and the pass frees it.
-    pub async fn settle(&self, lead: &Lead, call: Option<&CallId>, end: &End) -> Result<Settled, TableError> {
+    pub async fn settle(
+        &self,
+        pool: &Pool,
+        lead: &Lead,
+        call: Option<&CallId>,
+        end: &End,
+    ) -> Result<Settled, TableError> {
         // Settled before: what its end means for the rest was done then, and outbound would rest twice.
         if lead.lease().is_none() {
             return Ok(Settled::NotHere);
@@ -47,12 +53,13 @@ impl App {
             let pool = self.table.read_pool().await?;
             self.table.rest(self.rest_after(&pool)).await?;
         }
-        self.settle_as(lead, call, end, &outcome).await
+        self.settle_as(pool, lead, call, end, &outcome).await
     }
 
     /// Settles a lead's claim with an outcome that is already decided.
     pub(super) async fn settle_as(
         &self,
+        pool: &Pool,
         lead: &Lead,
         call: Option<&CallId>,
         end: &End,
@@ -79,7 +86,7 @@ impl App {
             held_ms = now.duration_since(lease.token.since()).as_millis() as i64,
             "call settled"
         );
-        self.free(&lease, lead_end).await?;
+        self.free(pool, &lease, lead_end).await?;
         // The next pass comes soon enough for a later retry.
         if let Outcome::Again { due, counts: Counts::Attempt | Counts::Spared } = outcome
             && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
@@ -91,8 +98,13 @@ impl App {
     }
 
     /// Frees a line and wakes the dispatcher if a campaign may be waiting for it.
-    pub(super) async fn free(&self, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
-        let freed = self.table.free(lease, end).await?;
+    pub(super) async fn free(
+        &self,
+        pool: &Pool,
+        lease: &Lease,
+        end: Option<LeadEnd>,
+    ) -> Result<Freed, TableError> {
+        let freed = self.table.free(pool, lease, end).await?;
         if let Freed::Freed(pool) = &freed
             && !pool.campaigns.is_empty()
         {
@@ -118,7 +130,7 @@ impl App {
             None => self.table.read_pool().await?.lease(&key),
         };
         if let Some(lease) = lease {
-            self.free(&lease, None).await?;
+            self.free(pool, &lease, None).await?;
             tracing::info!(
                 call.id = %call,
                 kind = lease.token.kind().name(),

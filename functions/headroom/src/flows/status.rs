@@ -1,9 +1,13 @@
 //! The present figures for people and scripts: lines by kind, campaigns by what became of their leads.
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::core::campaign::CampaignState;
+use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::ids::{AgentName, LineKey, PoolId, Token};
 use crate::core::lead::LeadState;
+use crate::core::pool::Pool;
+use crate::core::reserve::Reserve;
 use crate::table::TableError;
 
 use super::App;
@@ -19,7 +23,7 @@ pub struct Status {
 }
 
 /// A pool, in lines.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolStatus {
     /// Its name.
     pub id: String,
@@ -27,7 +31,7 @@ pub struct PoolStatus {
     pub limit: u32,
     /// Most that outbound may hold.
     pub cap: u32,
-    /// Left free for the next callers.
+    /// Shared lines that outbound leaves free for the next callers.
     pub headroom: u32,
     /// Held now.
     pub total: u32,
@@ -39,13 +43,60 @@ pub struct PoolStatus {
     pub inbound: u32,
     /// Held by browser and websocket calls.
     pub web: u32,
-    /// Held out of the shared lines. There are no reserved ones besides the headroom.
+    /// Held by chats.
+    pub chat: u32,
+    /// Held out of the shared lines.
     pub shared: u32,
+    /// Lines that are reserved for nobody.
+    pub shared_lines: u32,
+    /// What is reserved for whom.
+    pub reserves: Vec<ReserveStatus>,
+    /// Whether more is reserved than the limit, because that has fallen.
+    pub over_reserved: bool,
     /// Held by nobody.
     pub free: u32,
     /// Until when outbound rests, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting_until: Option<String>,
+    /// The held lines, the longest held first. Only in a [`Status`]: it takes the campaigns to name them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<Vec<HeldLine>>,
+}
+
+/// A line that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLine {
+    /// `inbound`, `outbound`, `foreign`, `web` or `chat`.
+    pub kind: String,
+    /// Whose call it is, as far as reserves or the campaign tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The campaign that it was dialed for, if Headroom dialed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
+    /// When it was taken.
+    pub since: Timestamp,
+}
+
+/// What is reserved for one agent, in lines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReserveStatus {
+    /// The agent.
+    pub agent: String,
+    /// `strict` or `pooled`.
+    pub binding: String,
+    /// For callers.
+    pub inbound: u32,
+    /// For outbound calls.
+    pub outbound: u32,
+    /// For browser and websocket calls.
+    pub web: u32,
+    /// For chats.
+    pub chat: u32,
+    /// Held by the agent's calls of the kinds above.
+    pub held: u32,
+    /// The part of `held` that goes beyond the reserve and is shared use.
+    pub beyond: u32,
 }
 
 /// A campaign.
@@ -87,6 +138,7 @@ impl App {
         let (pool, campaigns) = tokio::try_join!(self.table.read_pool(), self.table.list_campaigns())?;
         let active = self.table.read_leads(&held_claims(&pool)).await?;
         let now = self.clock.now();
+        let held_by = held_lines(&pool, &campaigns);
         let campaigns = campaigns
             .into_iter()
             .map(|campaign| {
@@ -118,8 +170,16 @@ impl App {
                 }
             })
             .collect();
-        let pool = PoolStatus {
-            id: self.table.pool().to_string(),
+        let pool = PoolStatus { held_by: Some(held_by), ..PoolStatus::of(self.table.pool(), &pool, now) };
+        Ok(Status { pools: vec![pool], campaigns })
+    }
+}
+
+impl PoolStatus {
+    /// The figures of a pool at `now`, without who holds what.
+    pub fn of(id: &PoolId, pool: &Pool, now: Timestamp) -> Self {
+        Self {
+            id: id.to_string(),
             limit: pool.policy.limit(),
             cap: pool.policy.cap(),
             headroom: pool.policy.headroom(),
@@ -128,10 +188,59 @@ impl App {
             foreign: pool.counts.foreign,
             inbound: pool.counts.inbound,
             web: pool.counts.web,
-            shared: pool.counts.total,
+            chat: pool.counts.chat,
+            shared: pool.uses.shared,
+            shared_lines: pool.shared(),
+            reserves: pool
+                .reserves
+                .iter()
+                .map(|(agent, reserve)| reserve_status(pool, agent, reserve))
+                .collect(),
+            over_reserved: pool.reserves.total() > u64::from(pool.policy.limit()),
             free: pool.free(),
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
+            held_by: None,
+        }
+    }
+}
+
+/// Who holds the lines. A token knows its agent by a code alone: the reserves tell its name, or the campaign.
+fn held_lines(pool: &Pool, campaigns: &[Campaign]) -> Vec<HeldLine> {
+    let held_line = |(key, token): (&LineKey, &Token)| {
+        let campaign = match key {
+            LineKey::Claim(claim) => campaigns.iter().find(|campaign| campaign.code == claim.campaign),
+            LineKey::Observed(_) => None,
         };
-        Ok(Status { pools: vec![pool], campaigns })
+        let reserved = token.agent().and_then(|code| pool.reserves.agent(&code).cloned());
+        let agent = reserved.or_else(|| campaign?.spec.agent.clone());
+        HeldLine {
+            kind: token.kind().name().to_owned(),
+            agent: agent.map(|agent| agent.to_string()),
+            campaign: campaign.map(|campaign| campaign.spec.id.to_string()),
+            since: token.since(),
+        }
+    };
+    let mut held: Vec<HeldLine> = pool.lines.iter().map(held_line).collect();
+    held.sort_by_key(|line| line.since);
+    held
+}
+
+fn reserve_status(pool: &Pool, agent: &AgentName, reserve: &Reserve) -> ReserveStatus {
+    let buckets = pool.reserves.buckets_of(agent);
+    let (mut held, mut beyond) = (0, 0);
+    for bucket in buckets {
+        let own = pool.uses.held(&bucket.key);
+        held += own;
+        beyond += own.saturating_sub(bucket.reserved);
+    }
+    ReserveStatus {
+        agent: agent.to_string(),
+        binding: reserve.binding.name().to_owned(),
+        inbound: reserve.inbound,
+        outbound: reserve.outbound,
+        web: reserve.web,
+        chat: reserve.chat,
+        held,
+        beyond,
     }
 }

@@ -103,7 +103,7 @@ impl Table {
 
     /// Counts the leads that a message brought, once for each message however often it comes.
     ///
-    /// The only transaction there is: that the message is counted, and the count. Condition: this
+    /// A transaction: that the message is counted, and the count. Condition: this
     /// message is not counted yet.
     pub async fn count_message(
         &self,

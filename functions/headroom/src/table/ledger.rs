@@ -1,12 +1,18 @@
 //! The ledger: one item per pool with its policy, its counters and a map of the held lines.
 //!
 //! Counters and lines change in the same conditional write, so they agree by construction (P7).
-//! Nothing else writes `ntot`, `nout`, `nfrn`, `ninb`, `nweb`, `lns` or `cmp`.
+//! Nothing else writes `ntot`, `nout`, `nfrn`, `ninb`, `nweb`, `nchat`, `nshr`, `own`, `lns` or `cmp`.
+//!
+//! Whether a line comes from a reserve or from the shared ones, and to which it goes back, depends on the
+//! reserves. So whatever moves a line is conditioned on the revision it was decided for, and on which side of
+//! its reserve the agent is; what has moved on in between is decided again on the pool that refused it.
 //!
 //! | attribute | holds |
 //! |---|---|
 //! | `lim` `cap` `hroom` `rev` | the policy and its revision |
-//! | `ntot` `nout` `nfrn` `ninb` `nweb` | held lines: all, outbound, the foreign part of it, inbound, web |
+//! | `rsv` | map: agent → its reserve |
+//! | `ntot` `nout` `nfrn` `ninb` `nweb` `nchat` | held lines: all, outbound, the foreign part of it, inbound, web, chat |
+//! | `own` `nshr` | map: reserve → lines held by its own calls; lines held beyond reserves |
 //! | `lns` | map: line key → token |
 //! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed |
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
@@ -20,8 +26,11 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, Table, TableError, Written};
-use crate::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, OrgId, Token};
-use crate::core::pool::{Counts, Policy, Pool, Tally};
+use crate::core::ids::{
+    AgentCode, AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, OrgId, Token,
+};
+use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
+use crate::core::reserve::{BucketKey, Reserve, Reserves, Uses};
 
 /// What a taking of outbound lines came to.
 #[derive(Debug)]
@@ -47,7 +56,7 @@ pub enum Observed {
 #[derive(Debug)]
 pub enum Freed {
     /// The line is free again; the pool as it is now.
-    Freed(Pool),
+    Freed(Box<Pool>),
     /// Nothing was held by this lease: freed before, or taken by somebody else since.
     NotHeld,
 }
@@ -69,6 +78,10 @@ pub struct Rest {
     /// Rests in a row, this one included.
     pub count: u32,
 }
+
+/// How often a line is decided on anew because reserves, or which side of its reserve an agent is on, moved in
+/// between. Each time on the pool that refused the write before, so another call has moved each time.
+const DECISIONS: usize = 12;
 
 impl Table {
     fn ledger(&self) -> UpdateItemFluentBuilder {
@@ -100,6 +113,10 @@ impl Table {
             .item("nfrn", n(0))
             .item("ninb", n(0))
             .item("nweb", n(0))
+            .item("nchat", n(0))
+            .item("nshr", n(0))
+            .item("rsv", empty())
+            .item("own", empty())
             .item("lns", empty())
             .item("cmp", empty())
             .item("rest_until", n(0))
@@ -126,11 +143,13 @@ impl Table {
         pool_of(read.item)
     }
 
-    /// Takes one line for each of `leases`, all or none (P1).
+    /// Takes one line for each of `leases`, all or none, and all from one source (P1, P2). They are of one
+    /// campaign and one agent.
     ///
-    /// Condition: the policy is still `pool`'s; with these lines total stays within limit −
-    /// headroom, outbound within the cap and the campaign within its own; no rest; none of the keys
-    /// is held. A grant whose answer was lost is known by its tokens in the old item.
+    /// Condition: policy and reserves are still `pool`'s; with these lines the total stays within the limit,
+    /// outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or that
+    /// is full and shared use stays within shared − headroom; no rest; none of the keys is held. A grant
+    /// whose answer was lost is known by its tokens in the old item.
     pub async fn take(
         &self,
         pool: &Pool,
@@ -150,10 +169,31 @@ impl Table {
             .expression_attribute_names("#c", campaign.as_str())
             .expression_attribute_values(":n", n(lines))
             .expression_attribute_values(":rev", n(pool.revision))
-            .expression_attribute_values(":total", upto(pool.ceiling_total()))
+            .expression_attribute_values(":total", upto(pool.policy.limit()))
             .expression_attribute_values(":cap", upto(pool.policy.cap()))
             .expression_attribute_values(":own", upto(campaign_cap.unwrap_or(u32::MAX)))
             .expression_attribute_values(":now", ms(now));
+        let agent = leases.first().and_then(|lease| lease.token.agent());
+        let source = pool.source(agent.as_ref(), Kind::Outbound);
+        if let Some(bucket) = source.bucket() {
+            set.push_str(", own.#b = own.#b + :n");
+            update = update.expression_attribute_names("#b", bucket.key.as_str());
+        }
+        match &source {
+            Source::Reserve(bucket) => {
+                condition.push_str(" AND own.#b <= :room");
+                update = update.expression_attribute_values(":room", upto(bucket.reserved));
+            }
+            Source::Shared(full) => {
+                set.push_str(", nshr = nshr + :n");
+                condition.push_str(" AND nshr <= :shared");
+                update = update.expression_attribute_values(":shared", upto(pool.shared_for_outbound()));
+                if let Some(bucket) = full {
+                    condition.push_str(" AND own.#b >= :reserved");
+                    update = update.expression_attribute_values(":reserved", n(bucket.reserved));
+                }
+            }
+        }
         for (i, lease) in leases.iter().enumerate() {
             set.push_str(&format!(", lns.#k{i} = :t{i}"));
             condition.push_str(&format!(" AND attribute_not_exists(lns.#k{i})"));
@@ -173,79 +213,147 @@ impl Table {
     }
 
     /// Records a call that Headroom did not start. It is real, so it is recorded whatever the
-    /// counters say, and may push the total past the limit.
+    /// counters say, and may push the total past the limit. `pool` is as it was last seen.
     ///
     /// Condition: it is not recorded yet.
     pub async fn take_observed(
         &self,
+        pool: &Pool,
         call: &CallId,
         kind: Kind,
+        agent: Option<&AgentCode>,
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(call, kind, now, None).await
+        self.observe(pool, &observed(call, kind, agent, now), false).await
     }
 
-    /// Records a caller whom Headroom is asked to answer, if the pool has a line for them.
+    /// Records a caller whom Headroom is asked to answer, if there is a line for them: in the own reserve of
+    /// the agent that is to answer, else among the shared ones.
     ///
-    /// Condition: not recorded yet, total < limit, and the policy is still `pool`'s.
+    /// Condition: not recorded yet, total < limit, and the reserve or the shared lines have room.
     pub async fn take_answered(
         &self,
         pool: &Pool,
         call: &CallId,
+        agent: Option<&AgentCode>,
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(call, Kind::Inbound, now, Some(pool)).await
+        self.observe(pool, &observed(call, Kind::Inbound, agent, now), true).await
     }
 
-    async fn observe(
-        &self,
-        call: &CallId,
-        kind: Kind,
-        now: Timestamp,
-        room_of: Option<&Pool>,
-    ) -> Result<Observed, TableError> {
-        let key = LineKey::Observed(call.clone());
-        let token = Token::new(kind, now, 0);
-        let mut condition = String::from("attribute_not_exists(lns.#k)");
-        let mut update = self
-            .ledger()
-            .update_expression(format!("SET ntot = ntot + :one, lns.#k = :t{}", counters(kind, '+')))
-            .expression_attribute_names("#k", key.to_string())
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":t", s(token.as_str()));
-        if let Some(pool) = room_of {
-            condition.push_str(" AND ntot < :lim AND rev = :rev");
-            update = update
-                .expression_attribute_values(":lim", n(pool.policy.limit()))
-                .expression_attribute_values(":rev", n(pool.revision));
-        }
-        let sent = update.condition_expression(condition).send().await;
-        match sent.outcome("record an observed call", |output| output.attributes)? {
-            Written::Applied(item) => Ok(Observed::Taken(pool_of(item)?)),
-            Written::Refused(item) => {
-                let pool = pool_of(item)?;
-                Ok(if pool.lines.contains_key(&key) {
-                    Observed::AlreadyHeld(pool)
-                } else {
-                    Observed::Full(pool)
-                })
+    /// Records an observed call; with `room`, only if there is a line for it.
+    async fn observe(&self, pool: &Pool, lease: &Lease, room: bool) -> Result<Observed, TableError> {
+        let (agent, kind) = (lease.token.agent(), lease.token.kind());
+        let mut seen = None;
+        for _ in 0..DECISIONS {
+            let pool = seen.as_ref().unwrap_or(pool);
+            match self.put_line(pool, &pool.source(agent.as_ref(), kind), lease, room).await? {
+                Written::Applied(item) => return Ok(Observed::Taken(pool_of(item)?)),
+                Written::Refused(item) => {
+                    let now = pool_of(item)?;
+                    if now.lines.contains_key(&lease.key) {
+                        return Ok(Observed::AlreadyHeld(now));
+                    }
+                    // Decided on what is still so: there is no line.
+                    if room && now.refusal(agent.as_ref(), kind).is_some() {
+                        return Ok(Observed::Full(now));
+                    }
+                    seen = Some(now);
+                }
             }
         }
+        Err(TableError::Contended("record a call"))
     }
 
-    /// Frees a line, and in the same write counts the lead that ended with it.
+    /// One line from `source`, if it is not held and `pool` is still what the source was decided on; with
+    /// `room`, only if the source has one.
+    async fn put_line(
+        &self,
+        pool: &Pool,
+        source: &Source,
+        lease: &Lease,
+        room: bool,
+    ) -> Result<Written, TableError> {
+        let mut set = format!("SET ntot = ntot + :one, lns.#k = :t{}", counters(lease.token.kind(), '+'));
+        let mut condition = String::from("attribute_not_exists(lns.#k) AND rev = :rev");
+        let mut update = self
+            .ledger()
+            .expression_attribute_names("#k", lease.key.to_string())
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":rev", n(pool.revision))
+            .expression_attribute_values(":t", s(lease.token.as_str()));
+        if let Some(bucket) = source.bucket() {
+            set.push_str(", own.#b = own.#b + :one");
+            let full = if matches!(source, Source::Shared(_)) { ">=" } else { "<" };
+            condition.push_str(&format!(" AND own.#b {full} :reserved"));
+            update = update
+                .expression_attribute_names("#b", bucket.key.as_str())
+                .expression_attribute_values(":reserved", n(bucket.reserved));
+        }
+        if matches!(source, Source::Shared(_)) {
+            set.push_str(", nshr = nshr + :one");
+        }
+        if room {
+            condition.push_str(" AND ntot < :lim");
+            update = update.expression_attribute_values(":lim", n(pool.policy.limit()));
+            if matches!(source, Source::Shared(_)) {
+                condition.push_str(" AND nshr < :shared");
+                update = update.expression_attribute_values(":shared", n(pool.shared()));
+            }
+        }
+        let sent = update.update_expression(set).condition_expression(condition).send().await;
+        sent.outcome("take a line", |output| output.attributes)
+    }
+
+    /// Frees a line, and in the same write counts the lead that ended with it. `pool` is as it was last seen.
+    /// The line goes back to the shared ones while its agent holds more than its reserve.
     ///
     /// Condition: the line is held by this very token. So a second freeing changes nothing (P8),
     /// and no counter can go below zero (P7).
-    pub async fn free(&self, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
+    pub async fn free(&self, pool: &Pool, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
+        let mut seen = None;
+        for _ in 0..DECISIONS {
+            match self.take_off(seen.as_ref().unwrap_or(pool), lease, end).await? {
+                Written::Applied(item) => return Ok(Freed::Freed(Box::new(pool_of(item)?))),
+                Written::Refused(item) => {
+                    let now = pool_of(item)?;
+                    if now.lines.get(&lease.key) != Some(&lease.token) {
+                        return Ok(Freed::NotHeld);
+                    }
+                    seen = Some(now);
+                }
+            }
+        }
+        Err(TableError::Contended("free a line"))
+    }
+
+    async fn take_off(
+        &self,
+        pool: &Pool,
+        lease: &Lease,
+        end: Option<LeadEnd>,
+    ) -> Result<Written, TableError> {
         let kind = lease.token.kind();
         let mut set = format!("SET ntot = ntot - :one{}", counters(kind, '-'));
+        let mut condition = String::from("lns.#k = :t AND rev = :rev");
         let mut update = self
             .ledger()
-            .condition_expression("lns.#k = :t")
             .expression_attribute_names("#k", lease.key.to_string())
             .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":rev", n(pool.revision))
             .expression_attribute_values(":t", s(lease.token.as_str()));
+        let bucket = pool.reserves.bucket(lease.token.agent().as_ref(), kind);
+        let beyond = bucket.as_ref().is_none_or(|bucket| pool.uses.held(&bucket.key) > bucket.reserved);
+        if let Some(bucket) = &bucket {
+            set.push_str(", own.#b = own.#b - :one");
+            condition.push_str(&format!(" AND own.#b {} :reserved", if beyond { ">" } else { "<=" }));
+            update = update
+                .expression_attribute_names("#b", bucket.key.as_str())
+                .expression_attribute_values(":reserved", n(bucket.reserved));
+        }
+        if beyond {
+            set.push_str(", nshr = nshr - :one");
+        }
         if let LineKey::Claim(ClaimKey { campaign, .. }) = &lease.key {
             set.push_str(", cmp.#c.h = cmp.#c.h - :one");
             match end {
@@ -256,11 +364,8 @@ impl Table {
             update = update.expression_attribute_names("#c", campaign.as_str());
         }
         set.push_str(" REMOVE lns.#k");
-        let sent = update.update_expression(set).send().await;
-        match sent.outcome("free a line", |output| output.attributes)? {
-            Written::Applied(item) => Ok(Freed::Freed(pool_of(item)?)),
-            Written::Refused(_) => Ok(Freed::NotHeld),
-        }
+        let sent = update.update_expression(set).condition_expression(condition).send().await;
+        sent.outcome("free a line", |output| output.attributes)
     }
 
     /// Lets outbound rest.
@@ -287,33 +392,6 @@ impl Table {
             .send()
             .await;
         sent.outcome("end the rests", |_| None).map(|_| ())
-    }
-
-    /// Changes the policy; held lines stay held (P6). `configured` is what the configuration asks
-    /// for, if this change comes from there.
-    ///
-    /// Condition: nothing changed it since `pool` was read. Returns whether it was changed.
-    pub async fn set_policy(
-        &self,
-        pool: &Pool,
-        policy: Policy,
-        configured: Option<&str>,
-    ) -> Result<bool, TableError> {
-        let mut set = String::from("SET lim = :lim, cap = :cap, hroom = :hroom, rev = rev + :one");
-        let mut update = self
-            .ledger()
-            .condition_expression("rev = :rev")
-            .expression_attribute_values(":lim", n(policy.limit()))
-            .expression_attribute_values(":cap", n(policy.cap()))
-            .expression_attribute_values(":hroom", n(policy.headroom()))
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":rev", n(pool.revision));
-        if let Some(configured) = configured {
-            set.push_str(", conf = :conf");
-            update = update.expression_attribute_values(":conf", s(configured));
-        }
-        let sent = update.update_expression(set).send().await;
-        Ok(matches!(sent.outcome("change the policy", |_| None)?, Written::Applied(_)))
     }
 
     /// Notes what Vapi said of itself: the organisation our key belongs to, the limit it counts to.
@@ -370,6 +448,16 @@ impl Table {
     }
 }
 
+/// The line of a call that Headroom did not dial.
+fn observed(call: &CallId, kind: Kind, agent: Option<&AgentCode>, now: Timestamp) -> Lease {
+    let token = Token::new(kind, now, 0);
+    let token = match agent {
+        Some(agent) => token.for_agent(agent),
+        None => token,
+    };
+    Lease { key: LineKey::Observed(call.clone()), token }
+}
+
 /// The counters besides the total that a line of this kind moves.
 fn counters(kind: Kind, sign: char) -> String {
     let names: &[&str] = match kind {
@@ -377,6 +465,7 @@ fn counters(kind: Kind, sign: char) -> String {
         Kind::Web => &["nweb"],
         Kind::Outbound => &["nout"],
         Kind::Foreign => &["nout", "nfrn"],
+        Kind::Chat => &["nchat"],
     };
     names.iter().map(|name| format!(", {name} = {name} {sign} :one")).collect()
 }
@@ -404,8 +493,22 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
             Tally { held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },
         );
     }
+    let mut agents = Vec::new();
+    for (agent, reserve) in read.map("rsv")? {
+        let parsed = reserve.as_s().ok().and_then(|reserve| reserve.parse::<Reserve>().ok());
+        match (agent.parse::<AgentName>(), parsed) {
+            (Ok(agent), Some(reserve)) => agents.push((agent, reserve)),
+            _ => return Err(read.error("rsv", "has an entry that is no reserve")),
+        }
+    }
+    let reserves = Reserves::new(agents).map_err(|error| read.error("rsv", &error.to_string()))?;
+    let own = read.map("own")?;
+    let own_counts = Reader::new(own, "reserve counters");
+    let own = own.keys().map(|key| Ok((BucketKey::from(key.clone()), own_counts.number(key)?)));
+    let own = own.collect::<Result<_, TableError>>()?;
     Ok(Pool {
         policy,
+        reserves,
         revision: read.number("rev")?,
         counts: Counts {
             total: read.number("ntot")?,
@@ -413,7 +516,9 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
             foreign: read.number("nfrn")?,
             inbound: read.number("ninb")?,
             web: read.number("nweb")?,
+            chat: read.number("nchat")?,
         },
+        uses: Uses { own, shared: read.number("nshr")? },
         lines,
         campaigns,
         hold_until: read.instant("rest_until")?,

@@ -1,11 +1,13 @@
 //! The DynamoDB table: every read and every conditional write is one named function here, and no
 //! other module spells an attribute, a key or a condition.
 //!
-//! One table, single items written alone; one transaction, for the counting of a message:
+//! One table, single items written alone; two transactions, for the counting of a message and for a change of
+//! the policy with its record:
 //!
 //! | item | `pk` | `sk` | module |
 //! |---|---|---|---|
 //! | ledger of a pool | `POOL#main` | `LEDGER#0` | [`ledger`] |
+//! | change of its policy | `POOL#main` | `R#<revision>` | [`changes`] |
 //! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
 //! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
 //! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
@@ -23,11 +25,16 @@
 mod attributes;
 pub mod calls;
 pub mod campaigns;
+pub mod changes;
 pub mod leads;
 pub mod ledger;
 pub mod usage;
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
+use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -35,6 +42,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
+use aws_smithy_types::retry::ErrorKind;
 
 use crate::core::ids::PoolId;
 use attributes::Item;
@@ -62,6 +70,9 @@ pub enum TableError {
         /// What is missing or wrong, without its value.
         problem: String,
     },
+    /// The ledger moved on under every try. Worth another one later.
+    #[error("others kept changing the ledger, and it was not possible to {0}")]
+    Contended(&'static str),
     /// The pool's ledger is not there yet.
     #[error("the pool has no ledger; the first function to start creates it")]
     NoLedger,
@@ -88,7 +99,8 @@ pub struct Table {
 impl Table {
     /// The table `name` as seen by `client`, for one pool.
     pub fn new(client: Client, name: impl Into<String>, pool: PoolId) -> Self {
-        Self { client, name: name.into(), pool }
+        let config = client.config().to_builder().retry_classifier(Conflicts).build();
+        Self { client: Client::from_conf(config), name: name.into(), pool }
     }
 
     /// The pool whose lines this table keeps.
@@ -155,6 +167,36 @@ impl Table {
             }
             Err(error) => Err(TableError::call("create the table")(error)),
         }
+    }
+}
+
+/// A write of an item that a transaction is at work on is refused at once; the SDK does not try that again by
+/// itself. It is over within milliseconds, and no caller goes unanswered because somebody changed the policy.
+#[derive(Debug)]
+struct Conflicts;
+
+/// As long as a transaction of two items takes, amply.
+const AFTER_CONFLICT: Duration = Duration::from_millis(50);
+
+impl ClassifyRetry for Conflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error =
+            context.output_or_error().and_then(Result::err).and_then(|error| error.as_operation_error());
+        let is_conflict = error.is_some_and(|error| {
+            let update = error.downcast_ref::<UpdateItemError>();
+            let put = error.downcast_ref::<PutItemError>();
+            update.is_some_and(UpdateItemError::is_transaction_conflict_exception)
+                || put.is_some_and(PutItemError::is_transaction_conflict_exception)
+        });
+        if is_conflict {
+            RetryAction::retryable_error_with_explicit_delay(ErrorKind::TransientError, AFTER_CONFLICT)
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Conflicts"
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Vapi, VapiError, unreadable};
-use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
+use crate::core::ids::{AgentCode, CallId, ClaimKey, Kind, OrgId};
 use crate::core::lead::End;
 
 /// A call as Vapi shows it, as much as Headroom uses.
@@ -18,6 +18,8 @@ pub struct Call {
     pub org: Option<OrgId>,
     /// Whose call it is by its type; outbound ones are foreign until a claim of ours is found.
     pub kind: Option<Kind>,
+    /// What its agent may be known by, the most telling first: squad, assistant, phone number.
+    pub agents: Vec<AgentCode>,
     /// The reservation that the call says it was made for. A claim, to be checked with the table.
     pub claim: Option<ClaimKey>,
     /// Vapi's status word.
@@ -68,6 +70,10 @@ pub(super) struct RawCall<'a> {
     pub(super) ended_reason: Option<String>,
     #[serde(default, deserialize_with = "text")]
     pub(super) phone_number_id: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    assistant_id: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    squad_id: Option<String>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -112,6 +118,11 @@ impl RawCall<'_> {
         }
     }
 
+    /// The call's squad and its assistant, as far as it has them.
+    pub(super) fn assistants(&self) -> Vec<AgentCode> {
+        [&self.squad_id, &self.assistant_id].into_iter().flatten().map(|id| AgentCode::of(id)).collect()
+    }
+
     /// The reservation the call carries: in `metadata`, in the overrides' metadata, or as its name.
     /// The overrides come first, since only they are in Vapi's schema; they all are just claims.
     pub(super) fn claims(&self) -> Vec<ClaimKey> {
@@ -145,6 +156,10 @@ impl RawCall<'_> {
             id: self.id.parse().ok()?,
             org: self.org_id.as_deref().and_then(|org| org.parse().ok()),
             kind: self.kind(),
+            agents: {
+                let number = self.phone_number_id.iter().map(|number| AgentCode::of(number));
+                self.assistants().into_iter().chain(number).collect()
+            },
             claim: self.claims().into_iter().next(),
             status: self.status.clone().unwrap_or_default(),
             created: self.created_at.as_deref().and_then(|at| at.parse().ok()),

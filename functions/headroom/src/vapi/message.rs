@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::{RawCall, is_live_status, object, reason, text};
-use crate::core::ids::{CallId, ClaimKey, Kind, OrgId};
+use crate::core::ids::{AgentCode, CallId, ClaimKey, Kind, OrgId};
 use crate::core::lead::End;
 
 /// A server message, as far as Headroom is concerned.
@@ -16,7 +16,7 @@ pub enum ServerMessage {
     /// Something happened to a call.
     Call(CallEvent),
     /// Vapi asks which assistant shall answer a caller on a bare number.
-    AssistantRequest(CallEvent, Option<String>),
+    AssistantRequest(CallEvent),
     /// Vapi wants tool results. Headroom has no tools; the answer is an empty list.
     ToolCalls,
     /// A Vapi campaign asks whether it may dial a contact.
@@ -34,6 +34,10 @@ pub struct CallEvent {
     pub org: Option<OrgId>,
     /// What kind of call; an outbound one counts as foreign until a claim of ours is found for it.
     pub kind: Option<Kind>,
+    /// Its squad and its assistant, as far as it says. A call on a bare number says neither.
+    pub assistants: Vec<AgentCode>,
+    /// Vapi's id of the phone number that it came in on or goes out from.
+    pub number: Option<String>,
     /// The reservations that the call says it was made for, to be checked with the table.
     pub claims: Vec<ClaimKey>,
     /// What happened.
@@ -132,14 +136,24 @@ impl ServerMessage {
             call: raw.id.parse().map_err(|_| MessageError::CallId)?,
             org: raw.org_id.as_deref().and_then(|org| org.parse().ok()),
             kind: raw.kind(),
+            assistants: raw.assistants(),
             claims: raw.claims(),
+            number: raw.phone_number_id.or_else(|| phone_number_id(message.phone_number)),
             happened,
         };
-        if message.kind == "assistant-request" {
-            let number = raw.phone_number_id.or_else(|| phone_number_id(message.phone_number));
-            return Ok(Self::AssistantRequest(event, number));
-        }
-        Ok(Self::Call(event))
+        Ok(if message.kind == "assistant-request" {
+            Self::AssistantRequest(event)
+        } else {
+            Self::Call(event)
+        })
+    }
+}
+
+impl CallEvent {
+    /// What the call's agent may be known by, the most telling first.
+    pub fn agents(&self) -> Vec<AgentCode> {
+        let number = self.number.iter().map(|number| AgentCode::of(number));
+        self.assistants.iter().cloned().chain(number).collect()
     }
 }
 

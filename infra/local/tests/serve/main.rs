@@ -3,5 +3,6 @@
 
 mod contract;
 mod crash;
+mod lines;
 mod server;
 mod storm;

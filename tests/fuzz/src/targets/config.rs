@@ -13,7 +13,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -26,6 +26,8 @@ const NAMES: [&str; 12] = [
     "HEADROOM_ORGS",
     "HEADROOM_INBOUND_ASSISTANTS",
     "HEADROOM_BUSY_MESSAGE",
+    "HEADROOM_OVERFLOW_NUMBERS",
+    "HEADROOM_ADMIN_TOKEN",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {
@@ -41,7 +43,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
 }
 
 fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
-    const GOOD: [&str; 12] = [
+    const GOOD: [&str; 14] = [
         "headroom",
         "https://sqs.us-east-1.amazonaws.com/000000000000/wake",
         "https://api.vapi.ai",
@@ -54,6 +56,8 @@ fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
         "org-1,org-2",
         "n1=a1, *=a2",
         "Every line is taken.",
+        "desk=+15555550101, *=+15555550102",
+        "token",
     ];
     let mut frame = match kept {
         [] => Frame::default(),

@@ -37,7 +37,7 @@ fn run(input: &[u8]) -> Outcome {
             return Ok("refused");
         }
         Ok(ServerMessage::Call(event)) => check(event)?,
-        Ok(ServerMessage::AssistantRequest(event, _)) => {
+        Ok(ServerMessage::AssistantRequest(event)) => {
             check(event)?;
             ensure(event.happened == Happened::Live, || "a call that asks is not live".into())?;
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use flows::{World, policy};
-use headroom::config::{Assistants, Callers};
+use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::CallId;
 use lambda_http::{Body, Request};
 use rand::RngExt as _;
@@ -95,7 +95,12 @@ impl Site {
         *request.method_mut() = method.unwrap_or(lambda_http::http::Method::PUT);
         *request.uri_mut() = frame.text(":path").unwrap_or(webhook::PATH).parse().unwrap_or_default();
         let assistants = Assistants::everywhere("as-inbound");
-        let callers = Callers { secrets: secrets(), assistants, busy_message: "Busy.".into() };
+        let callers = Callers {
+            secrets: secrets(),
+            assistants,
+            busy_message: "Busy.".into(),
+            overflow: Overflow::default(),
+        };
         let response = self.runtime.block_on(async {
             let world = self.fresh().await.map_err(|error| format!("no world: {error:#}"))?;
             Ok::<_, String>(Webhook::new(world.app.clone(), callers).handle(request).await)

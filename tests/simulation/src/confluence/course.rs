@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headroom::core::ids::AgentCode;
 use headroom::core::pool::Policy;
+use headroom::core::reserve::Reserve;
+use headroom::flows::operate::Asked;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -14,7 +17,7 @@ use super::scenarios::{Caller, Event, Scenario, Tells};
 use super::state::{Look, text_of};
 use crate::faults::Rates;
 use crate::functions::SECRET;
-use crate::plan::{Campaign, Plan};
+use crate::plan::{Campaign, Plan, agent};
 use crate::scripted::{DialAnswer, Scripted, Word};
 use crate::world::World;
 
@@ -73,7 +76,14 @@ fn plan() -> Plan {
         lines: 4,
         policy: Policy::new(4, 2, 1).expect("four lines are a pool"),
         adopt_limit: false,
-        campaigns: vec![Campaign { id: "c0".into(), leads, attempts: 2, cap: None, max_seconds: 60 }],
+        campaigns: vec![Campaign {
+            id: "c0".into(),
+            leads,
+            attempts: 2,
+            cap: None,
+            max_seconds: 60,
+            agent: None,
+        }],
         telephony: Telephony::default(),
         traffic: Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..Traffic::default() },
         vapi: VapiFaults::default(),
@@ -86,6 +96,7 @@ fn plan() -> Plan {
         chaos: Duration::ZERO,
         aftermath: Duration::ZERO,
         changes: Vec::new(),
+        forwards: false,
         backfill: false,
     }
 }
@@ -113,6 +124,11 @@ impl<'a> Course<'a> {
         let answer = dial.unwrap_or(DialAnswer::Lost);
         let vapi = Arc::new(Scripted::new(kind, dial.is_none(), scenario.ending, answer, word));
         let world = World::still(plan(), vapi.clone());
+        // One line of each kind is reserved, so that what takes and frees has to know from where.
+        let members = [AgentCode::of("as"), AgentCode::of("ph")].into();
+        let reserve = Reserve { inbound: 1, outbound: 1, web: 1, members, ..Reserve::default() };
+        let asked = Asked { reserve: Some((agent("desk"), reserve)), ..Asked::default() };
+        assert!(world.operate(asked).await, "three of four lines can be reserved");
         let mut waiting = None;
         if dial.is_some() {
             let dispatcher = dispatch(&world).await;

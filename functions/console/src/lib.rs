@@ -1,0 +1,300 @@
+//! The console: how operators see the lines and change how they may be used.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /status` | the present figures |
+//! | `PATCH /lines` | changes the limit, the cap, the headroom: any of them |
+//! | `PUT /reserves/{agent}` | reserves lines for an agent; with none, takes its reserve away |
+//! | `DELETE /reserves/{agent}` | takes an agent's reserve away |
+//! | `GET /changes?limit=50` | the latest changes, the newest first |
+//!
+//! | status | when |
+//! |---|---|
+//! | 200 | done, or so already |
+//! | 400 | not readable; the answer says what is wrong and what to send |
+//! | 401 | without the admin token |
+//! | 404, 405 | another path, another method, or no reserve to take away |
+//! | 409 | readable, and cannot be: more reserved lines than the pool has, agents that cannot be told apart |
+//! | 413 | a body beyond anything that is asked for here |
+//! | 500 | the table did not answer: another try can help |
+//! | 503 | lines moved at each try: another try will help |
+
+mod asked;
+
+use headroom::core::ids::AgentName;
+use headroom::core::reserve::{Reserve, ReserveError};
+use headroom::flows::App;
+use headroom::flows::operate::{Asked, ChangeError};
+use headroom::flows::status::PoolStatus;
+use headroom::logging::chain;
+use headroom::table::TableError;
+use headroom::table::changes::Wanted;
+use headroom::vapi::Secret;
+use headroom::vapi::signature::bearer_matches;
+use lambda_http::http::{Method, StatusCode};
+use lambda_http::{Body, Request, Response};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::{Value, json};
+
+/// The path of the figures.
+pub const STATUS: &str = "/status";
+/// The path of the limit, the cap and the headroom.
+pub const LINES: &str = "/lines";
+/// What the paths of reserves begin with; the agent's name follows, percent-encoded.
+pub const RESERVES: &str = "/reserves/";
+/// The path of the change log.
+pub const CHANGES: &str = "/changes";
+/// Largest body. A reserve with as many members as one may have is a tenth of it.
+pub const MAX_BODY: usize = 128 * 1024;
+
+/// The function, connected.
+pub struct Console {
+    app: App,
+    token: Secret,
+}
+
+/// What a request is for.
+enum Route<'a> {
+    Status,
+    Lines,
+    Reserve(&'a str),
+    Changes,
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        match path {
+            STATUS => Some(Self::Status),
+            LINES => Some(Self::Lines),
+            CHANGES => Some(Self::Changes),
+            _ => path.strip_prefix(RESERVES).filter(|agent| !agent.is_empty()).map(Self::Reserve),
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Status | Self::Changes => &[Method::GET],
+            Self::Lines => &[Method::PATCH],
+            Self::Reserve(_) => &[Method::PUT, Method::DELETE],
+        }
+    }
+}
+
+/// Why a request is not answered with what it asks for.
+enum Refusal {
+    /// It cannot be read. The text says what is wrong and what to send.
+    Unreadable(String),
+    /// There is nothing of that name.
+    Unknown(String),
+    /// It can be read, and cannot be done.
+    Change(ChangeError),
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self::Unreadable(text)
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::Change(error)
+    }
+}
+
+impl From<TableError> for Refusal {
+    fn from(error: TableError) -> Self {
+        Self::Change(error.into())
+    }
+}
+
+impl Console {
+    /// The function on `app`, for whoever carries `token`.
+    pub fn new(app: App, token: Secret) -> Self {
+        Self { app, token }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let Some(route) = Route::of(request.uri().path()) else {
+            let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT, GET /changes";
+            return error(StatusCode::NOT_FOUND, there_is);
+        };
+        if !route.methods().contains(request.method()) {
+            let methods: Vec<&str> = route.methods().iter().map(Method::as_str).collect();
+            let text = format!("this is asked for by {}", methods.join(" or "));
+            return error(StatusCode::METHOD_NOT_ALLOWED, &text);
+        }
+        if !bearer_matches(std::slice::from_ref(&self.token), request.headers()) {
+            tracing::warn!("console request refused: not authenticated");
+            return error(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer TOKEN");
+        }
+        if request.body().len() > MAX_BODY {
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 128 KiB");
+        }
+        let answered = match route {
+            Route::Status => self.status().await,
+            Route::Lines => self.set_lines(&request).await,
+            Route::Reserve(agent) if request.method() == Method::PUT => self.reserve(agent, &request).await,
+            Route::Reserve(agent) => self.release(agent, &request).await,
+            Route::Changes => self.changes(&request).await,
+        };
+        match answered {
+            Ok(body) => answer(StatusCode::OK, &body),
+            Err(refusal) => refused(refusal),
+        }
+    }
+
+    async fn status(&self) -> Result<Value, Refusal> {
+        let status = self.app.status().await?;
+        Ok(serde_json::to_value(status).expect("figures and texts are JSON"))
+    }
+
+    async fn set_lines(&self, request: &Request) -> Result<Value, Refusal> {
+        self.change(&asked::lines(request.body())?, request).await
+    }
+
+    async fn reserve(&self, agent: &str, request: &Request) -> Result<Value, Refusal> {
+        let (reserve, kept) = asked::reserve(request.body())?;
+        let reserve = Some((name(agent)?, reserve));
+        self.change(&Asked { reserve, kept, ..Asked::default() }, request).await
+    }
+
+    async fn release(&self, agent: &str, request: &Request) -> Result<Value, Refusal> {
+        let agent = name(agent)?;
+        // A name that was mistyped must not look like a reserve that was taken away.
+        let pool = self.app.table.read_pool().await?;
+        if pool.reserves.get(&agent).is_none() {
+            let agents: Vec<&str> = pool.reserves.iter().map(|(agent, _)| agent.as_str()).collect();
+            let there_is = if agents.is_empty() { "nobody".to_owned() } else { agents.join(", ") };
+            return Err(Refusal::Unknown(format!(
+                "no lines are reserved for {agent}; they are for {there_is}"
+            )));
+        }
+        let asked = Asked { reserve: Some((agent, Reserve::default())), ..Asked::default() };
+        self.change(&asked, request).await
+    }
+
+    async fn change(&self, asked: &Asked, request: &Request) -> Result<Value, Refusal> {
+        let by = asked::by(request.headers())?;
+        let (before, now) = self.app.change(asked, by).await?;
+        let pool = PoolStatus::of(self.app.table.pool(), &now, self.app.clock.now());
+        Ok(json!({
+            "from": Wanted::of(&before).to_string(),
+            "to": Wanted::of(&now).to_string(),
+            "pool": pool,
+        }))
+    }
+
+    async fn changes(&self, request: &Request) -> Result<Value, Refusal> {
+        let most = asked::most(request.uri().query().unwrap_or_default())?;
+        let changes = self.app.table.list_changes(most).await?;
+        let changes = changes.iter().map(|change| {
+            json!({
+                "revision": change.revision,
+                "at": change.at.to_string(),
+                "by": change.by,
+                "from": change.from,
+                "to": change.to,
+            })
+        });
+        Ok(json!({ "changes": changes.collect::<Vec<_>>() }))
+    }
+}
+
+fn name(encoded: &str) -> Result<AgentName, String> {
+    let text = percent_decode_str(encoded).decode_utf8();
+    let text = text.map_err(|_| "the agent's name in the path is not UTF-8".to_owned())?;
+    text.parse().map_err(|error| format!("{error}: 1 to 64 bytes without control characters will do"))
+}
+
+/// A path as a URI may have it. HTTP APIs hand over the path decoded, and a space in it would end the
+/// function before it sees the request; what is still encoded stays so.
+pub fn escaped_path(decoded: &str) -> String {
+    const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'<')
+        .add(b'>')
+        .add(b'?')
+        .add(b'[')
+        .add(b'\\')
+        .add(b']')
+        .add(b'^')
+        .add(b'`')
+        .add(b'{')
+        .add(b'|')
+        .add(b'}');
+    utf8_percent_encode(decoded, NOT_IN_A_PATH).to_string()
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    let change = match refusal {
+        Refusal::Unreadable(text) => return error(StatusCode::BAD_REQUEST, &text),
+        Refusal::Unknown(text) => return error(StatusCode::NOT_FOUND, &text),
+        Refusal::Change(change) => change,
+    };
+    match change {
+        ChangeError::Reserve(ReserveError::TooMany { asked, limit, .. }) => {
+            let text = format!("{change}; lower a reserve or raise the limit");
+            answer(StatusCode::CONFLICT, &json!({ "error": text, "reserved": asked, "limit": limit }))
+        }
+        ChangeError::Reserve(_) | ChangeError::Policy(_) => error(StatusCode::CONFLICT, &change.to_string()),
+        ChangeError::Busy => {
+            tracing::warn!(reason = %change, "policy not changed");
+            error(StatusCode::SERVICE_UNAVAILABLE, &change.to_string())
+        }
+        ChangeError::Table(failed) => {
+            tracing::error!(error = chain(&failed), "console failed: the table did not answer");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the table did not answer; try again")
+        }
+    }
+}
+
+fn error(status: StatusCode, text: &str) -> Response<Body> {
+    answer(status, &json!({ "error": text }))
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .expect("a status and a constant header make a response")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoded_path_becomes_a_uri_and_an_encoded_one_stays() {
+        for (path, escaped, agent) in [
+            ("/reserves/sales", "/reserves/sales", "sales"),
+            ("/reserves/vip desk", "/reserves/vip%20desk", "vip desk"),
+            ("/reserves/vip%20desk", "/reserves/vip%20desk", "vip desk"),
+            ("/reserves/Verkäufe #2?", "/reserves/Verk%C3%A4ufe%20%232%3F", "Verkäufe #2?"),
+            ("/reserves/a/b", "/reserves/a/b", "a/b"),
+            ("/reserves/a%2Fb", "/reserves/a%2Fb", "a/b"),
+            ("/reserves/100%", "/reserves/100%", "100%"),
+        ] {
+            assert_eq!(escaped_path(path), escaped);
+            let uri: lambda_http::http::Uri = escaped.parse().expect("a URI");
+            let Some(Route::Reserve(encoded)) = Route::of(uri.path()) else {
+                panic!("{path} is a reserve's")
+            };
+            assert_eq!(name(encoded).as_ref().map(AgentName::as_str), Ok(agent));
+        }
+        assert!(name("%ff").is_err());
+        assert!(name("%0a").is_err());
+        assert!(name(&"x".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn there_are_no_other_paths() {
+        for path in ["/", "/status/", "/line", "/reserves", "/reserves/", "/vapi", "/STATUS"] {
+            assert!(Route::of(path).is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Changes of policy and reserves: each is one transaction of the ledger and of its own record, so that none
+//! is made without a record and none recorded without being made.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use jiff::Timestamp;
+
+use super::attributes::{Item, Reader, ms, n, s};
+use super::{Table, TableError};
+use crate::core::pool::{Policy, Pool};
+use crate::core::reserve::{Reserves, Uses};
+
+/// Policy and reserves as they are to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The numbers.
+    pub policy: Policy,
+    /// The reserves.
+    pub reserves: Reserves,
+    /// What the configuration asks for, if this change comes from there.
+    pub configured: Option<String>,
+}
+
+impl Wanted {
+    /// What a pool has.
+    pub fn of(pool: &Pool) -> Self {
+        Self { policy: pool.policy, reserves: pool.reserves.clone(), configured: None }
+    }
+}
+
+/// As people read it: `limit 20, cap 15, headroom 2, sales inbound 3 outbound 4`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = self.policy;
+        write!(f, "limit {}, cap {}, headroom {}", policy.limit(), policy.cap(), policy.headroom())?;
+        for (agent, reserve) in self.reserves.iter() {
+            write!(f, ", {agent}")?;
+            let kinds = [
+                ("inbound", reserve.inbound),
+                ("outbound", reserve.outbound),
+                ("web", reserve.web),
+                ("chat", reserve.chat),
+            ];
+            for (kind, lines) in kinds.into_iter().filter(|(_, lines)| *lines > 0) {
+                write!(f, " {kind} {lines}")?;
+            }
+            if reserve.binding != Default::default() {
+                write!(f, " {}", reserve.binding.name())?;
+            }
+            // By codes, since no more is kept of them: that they are others now is on record all the same.
+            for (n, member) in reserve.members.iter().enumerate() {
+                write!(f, "{}{}", if n == 0 { " members " } else { " " }, member.as_str())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The revision that it led to.
+    pub revision: u64,
+    /// When.
+    pub at: Timestamp,
+    /// By whom: as the operator calls themself, or `configuration` or `vapi`.
+    pub by: String,
+    /// What it was.
+    pub from: String,
+    /// What it became.
+    pub to: String,
+}
+
+/// Longest name of an operator that is kept, in characters.
+const BY_LEN: usize = 80;
+
+impl Table {
+    /// Changes policy and reserves, in the name of `by`; held lines stay held (P6), and count anew against the
+    /// new reserves. Returns whether it was changed.
+    ///
+    /// Condition: nothing changed either since `pool` was read, and, if reserves change, no line moved: what
+    /// lines use is counted from those of `pool`. Our own change whose answer was lost is known by its record.
+    pub async fn change_policy(
+        &self,
+        pool: &Pool,
+        wanted: &Wanted,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, TableError> {
+        const OPERATION: &str = "change the policy";
+        let change = Change {
+            revision: pool.revision + 1,
+            at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+            by: by.chars().take(BY_LEN).collect(),
+            from: Wanted::of(pool).to_string(),
+            to: wanted.to_string(),
+        };
+        let record = Put::builder()
+            .table_name(&self.name)
+            .item("pk", s(self.pool_pk()))
+            .item("sk", s(record_key(change.revision)))
+            .item("at", ms(change.at))
+            .item("who", s(&change.by))
+            .item("was", s(&change.from))
+            .item("is", s(&change.to))
+            .build()
+            .expect("the table and the item are given");
+        let both = [
+            TransactWriteItem::builder().update(self.policy_update(pool, wanted)).build(),
+            TransactWriteItem::builder().put(record).build(),
+        ];
+        let sent = self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
+        let Err(error) = sent else { return Ok(true) };
+        match error.as_service_error() {
+            // Its condition, or another write of the ledger at the same instant: either way it has moved on.
+            Some(TransactWriteItemsError::TransactionCanceledException(_)) => {
+                Ok(self.read_change(change.revision).await?.is_some_and(|made| made == change))
+            }
+            _ => Err(TableError::call(OPERATION)(error)),
+        }
+    }
+
+    fn policy_update(&self, pool: &Pool, wanted: &Wanted) -> Update {
+        let mut set = String::from("SET lim = :lim, cap = :cap, hroom = :hroom, rev = rev + :one");
+        let mut condition = String::from("rev = :rev");
+        let mut update = Update::builder()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s("LEDGER#0"))
+            .expression_attribute_values(":lim", n(wanted.policy.limit()))
+            .expression_attribute_values(":cap", n(wanted.policy.cap()))
+            .expression_attribute_values(":hroom", n(wanted.policy.headroom()))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":rev", n(pool.revision));
+        if let Some(configured) = &wanted.configured {
+            set.push_str(", conf = :conf");
+            update = update.expression_attribute_values(":conf", s(configured));
+        }
+        if wanted.reserves != pool.reserves {
+            let uses = Uses::of(&wanted.reserves, pool.lines.values());
+            let agents = wanted.reserves.iter();
+            let agents = agents.map(|(agent, reserve)| (agent.to_string(), s(reserve.to_string())));
+            let own = uses.own.iter().map(|(key, held)| (key.as_str().to_owned(), n(held)));
+            let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), s(token.as_str())));
+            set.push_str(", rsv = :rsv, own = :own, nshr = :nshr");
+            condition.push_str(" AND lns = :lns");
+            update = update
+                .expression_attribute_values(":rsv", AttributeValue::M(agents.collect()))
+                .expression_attribute_values(":own", AttributeValue::M(own.collect()))
+                .expression_attribute_values(":lns", AttributeValue::M(lines.collect()))
+                .expression_attribute_values(":nshr", n(uses.shared));
+        }
+        update
+            .update_expression(set)
+            .condition_expression(condition)
+            .build()
+            .expect("the table, the key and the update are given")
+    }
+
+    async fn read_change(&self, revision: u64) -> Result<Option<Change>, TableError> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s(record_key(revision)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(TableError::call("read a change"))?;
+        read.item.as_ref().map(change_of).transpose()
+    }
+
+    /// The latest changes, the newest first.
+    pub async fn list_changes(&self, most: u32) -> Result<Vec<Change>, TableError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :change)")
+            .expression_attribute_values(":pk", s(self.pool_pk()))
+            .expression_attribute_values(":change", s(PREFIX))
+            .scan_index_forward(false)
+            .limit(most.try_into().unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(TableError::call("list the changes"))?;
+        page.items().iter().map(change_of).collect()
+    }
+}
+
+const PREFIX: &str = "R#";
+
+/// Ten digits, so that keys are in the order of revisions.
+fn record_key(revision: u64) -> String {
+    format!("{PREFIX}{revision:010}")
+}
+
+fn change_of(item: &Item) -> Result<Change, TableError> {
+    let read = Reader::new(item, "change");
+    let revision = read.text("sk")?.strip_prefix(PREFIX).and_then(|revision| revision.parse().ok());
+    Ok(Change {
+        revision: revision.ok_or_else(|| read.error("sk", "is not a change's"))?,
+        at: read.instant("at")?,
+        by: read.text("who")?.to_owned(),
+        from: read.text("was")?.to_owned(),
+        to: read.text("is")?.to_owned(),
+    })
+}

@@ -1,0 +1,228 @@
+//! The operator's commands: what `headroom lines`, `reserve`, `limit`, `cap`, `headroom` and `changes` ask of a
+//! console over HTTP, and what they print.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use headroom::flows::status::{PoolStatus, ReserveStatus};
+use headroom::flows::{Clock as _, SystemClock};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::args::{ChangesArgs, ConsoleArgs, LinesArgs, NumberArgs, ReserveArgs, Share};
+use crate::lines;
+
+/// Above the longest that a function may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request to a console.
+struct Ask<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    query: Option<String>,
+    by: Option<&'a str>,
+    body: Option<Value>,
+}
+
+impl<'a> Ask<'a> {
+    fn get(path: &'a [&'a str]) -> Self {
+        Self { method: Method::GET, path, query: None, by: None, body: None }
+    }
+}
+
+async fn ask(console: &ConsoleArgs, ask: Ask<'_>) -> anyhow::Result<Value> {
+    let base = &console.url;
+    let mut url = base.clone();
+    // Agents' names are percent-encoded here.
+    url.path_segments_mut()
+        .map_err(|()| anyhow!("{base} is not the address of a web server: give --url as http://HOST:PORT"))?
+        .pop_if_empty()
+        .extend(ask.path);
+    url.set_query(ask.query.as_deref());
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("no HTTP client")?;
+    let mut request = client.request(ask.method, url).bearer_auth(&console.admin_token);
+    if let Some(by) = ask.by.filter(|by| !by.trim().is_empty()) {
+        request = request.header("x-headroom-by", by.as_bytes());
+    }
+    if let Some(body) = &ask.body {
+        request = request.json(body);
+    }
+    let response = request.send().await.map_err(|error| unreached(base, &error))?;
+    let status = response.status();
+    let text = response.text().await.map_err(|error| unreached(base, &error))?;
+    let body: Option<Value> = serde_json::from_str(&text).ok();
+    match (status, body) {
+        (StatusCode::UNAUTHORIZED, _) => {
+            bail!(
+                "{base} does not take this admin token: give its own with --admin-token or HEADROOM_ADMIN_TOKEN"
+            )
+        }
+        (status, Some(body)) if status.is_success() => Ok(body),
+        (status, body) => match body.as_ref().and_then(|body| body["error"].as_str()) {
+            Some(error) => bail!("{error}"),
+            None => bail!("{base} answered {status}, not as Headroom does: is --url right?"),
+        },
+    }
+}
+
+fn unreached(url: &Url, error: &reqwest::Error) -> anyhow::Error {
+    if error.is_connect() {
+        anyhow!(
+            "no connection: is `headroom serve` running at {url}? --url or HEADROOM_URL names another place"
+        )
+    } else if error.is_timeout() {
+        anyhow!("{url} did not answer within {} s: try again", PATIENCE.as_secs())
+    } else if error.is_builder() {
+        anyhow!("the request cannot be made: the admin token or --by has characters that no header may have")
+    } else {
+        anyhow!("{url} broke off: look with `headroom lines` whether it was done, or try again")
+    }
+}
+
+fn read<T: DeserializeOwned>(url: &Url, answer: Value) -> anyhow::Result<T> {
+    let read = serde_json::from_value(answer);
+    read.with_context(|| format!("{url} answered in another form: is it of another version?"))
+}
+
+#[derive(Deserialize)]
+struct Pools {
+    pools: Vec<PoolStatus>,
+}
+
+async fn pool(console: &ConsoleArgs) -> anyhow::Result<PoolStatus> {
+    let status: Pools = read(&console.url, ask(console, Ask::get(&["status"])).await?)?;
+    status.pools.into_iter().next().context("there is no pool")
+}
+
+/// `headroom lines`.
+pub(crate) async fn show_lines(args: &LinesArgs) -> anyhow::Result<()> {
+    if args.json {
+        println!("{:#}", ask(&args.console, Ask::get(&["status"])).await?);
+        return Ok(());
+    }
+    let pool = pool(&args.console).await?;
+    print!("{}", lines::report(&pool, SystemClock.now(), std::io::stdout().is_terminal()));
+    Ok(())
+}
+
+/// `headroom limit`, `headroom cap`, `headroom headroom`.
+pub(crate) async fn set(name: &str, args: &NumberArgs) -> anyhow::Result<()> {
+    let Some(lines) = args.lines else {
+        let pool = pool(&args.console).await?;
+        let present = match name {
+            "limit" => pool.limit,
+            "cap" => pool.cap,
+            _ => pool.headroom,
+        };
+        println!("{present}");
+        return Ok(());
+    };
+    let body = Some(json!({ name: lines }));
+    let by = Some(args.by.by.as_str());
+    change(&args.console, Ask { method: Method::PATCH, path: &["lines"], query: None, by, body }).await
+}
+
+/// `headroom reserve`.
+pub(crate) async fn reserve(args: &ReserveArgs) -> anyhow::Result<()> {
+    let path = ["reserves", &args.agent];
+    let by = Some(args.by.by.as_str());
+    if args.remove {
+        let remove = Ask { method: Method::DELETE, path: &path, query: None, by, body: None };
+        return change(&args.console, remove).await;
+    }
+    let reserves = pool(&args.console).await?.reserves;
+    let present = reserves.iter().find(|reserve| reserve.agent == args.agent);
+    let is_question = args.shares.is_empty() && args.members.is_empty() && !args.pooled && !args.strict;
+    match present {
+        None if args.shares.is_empty() => {
+            bail!("no lines are reserved for {}: say how many, such as inbound=3", args.agent)
+        }
+        Some(present) if is_question => {
+            println!("{}", in_words(present));
+            return Ok(());
+        }
+        _ => {}
+    }
+    let body = Some(wanted(args, present));
+    change(&args.console, Ask { method: Method::PUT, path: &path, query: None, by, body }).await
+}
+
+/// The whole reserve: what is asked for, the rest as it is.
+fn wanted(args: &ReserveArgs, present: Option<&ReserveStatus>) -> Value {
+    let mut lines = present.map_or([0; 4], |now| [now.inbound, now.outbound, now.web, now.chat]);
+    for (share, asked) in &args.shares {
+        lines[*share as usize] = *asked;
+    }
+    let of = |share: Share| lines[share as usize];
+    let mut body = json!({
+        "inbound": of(Share::Inbound),
+        "outbound": of(Share::Outbound),
+        "web": of(Share::Web),
+        "chat": of(Share::Chat),
+    });
+    if args.pooled || args.strict {
+        body["binding"] = json!(if args.pooled { "pooled" } else { "strict" });
+    }
+    if !args.members.is_empty() {
+        body["members"] = json!(args.members);
+    }
+    body
+}
+
+fn in_words(reserve: &ReserveStatus) -> String {
+    let ReserveStatus { agent, binding, inbound, outbound, web, chat, held, beyond } = reserve;
+    format!(
+        "{agent}: inbound {inbound}, outbound {outbound}, web {web}, chat {chat}, {binding}; \
+         {held} held, {beyond} of them beyond it"
+    )
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    from: String,
+    to: String,
+    pool: PoolStatus,
+}
+
+async fn change(console: &ConsoleArgs, asked: Ask<'_>) -> anyhow::Result<()> {
+    let changed: Changed = read(&console.url, ask(console, asked).await?)?;
+    println!("from  {}\nto    {}", changed.from, changed.to);
+    for warning in lines::warnings(&changed.pool) {
+        println!("{warning}");
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    at: jiff::Timestamp,
+    by: String,
+    from: String,
+    to: String,
+}
+
+/// `headroom changes`.
+pub(crate) async fn show_changes(args: &ChangesArgs) -> anyhow::Result<()> {
+    let query = Some(format!("limit={}", args.limit));
+    let answer = ask(&args.console, Ask { query, ..Ask::get(&["changes"]) }).await?;
+    if args.json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let Changes { changes } = read(&args.console.url, answer)?;
+    if changes.is_empty() {
+        println!("nothing was changed yet");
+    }
+    for Change { at, by, from, to } in changes {
+        println!("{} UTC  {by}\n  from  {from}\n  to    {to}", at.strftime("%Y-%m-%d %H:%M:%S"));
+    }
+    Ok(())
+}
