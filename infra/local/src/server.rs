@@ -39,13 +39,13 @@ pub(crate) struct Edge {
 const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Largest SQS message; the engine refuses more.
 const MAX_MESSAGE: usize = 256 * 1024;
-/// Largest webhook, as API Gateway and Lambda have it.
-const MAX_WEBHOOK: usize = 6 * 1024 * 1024;
+/// Largest request to a function, as Lambda has it.
+const MAX_LAMBDA: usize = 6 * 1024 * 1024;
 
 /// Serves until the task ends.
 pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
     let router = Router::new()
-        .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_WEBHOOK)))
+        .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_LAMBDA)))
         .route("/campaigns", post(campaigns))
         .route("/campaigns/{id}/resume", post(resume))
         .route(console::STATUS, any(operate))
@@ -62,16 +62,17 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
 }
 
 async fn vapi(State(edge): State<Edge>, request: Request) -> Response {
-    match read(request, MAX_WEBHOOK).await {
+    match read(request, MAX_LAMBDA).await {
         Some(request) => written(edge.webhook.handle(request).await),
         None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 6 MiB or broke off"),
     }
 }
 
 async fn operate(State(edge): State<Edge>, request: Request) -> Response {
-    match read(request, console::MAX_BODY).await {
+    // Read to its end although the console takes less: an answer in the middle would cut the connection.
+    match read(request, MAX_LAMBDA).await {
         Some(request) => written(edge.console.handle(request).await),
-        None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 128 KiB or broke off"),
+        None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 6 MiB or broke off"),
     }
 }
 
