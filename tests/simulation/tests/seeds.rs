@@ -41,7 +41,7 @@ fn every_single_fault_of_a_campaign_is_survived() {
 #[test]
 fn a_missing_condition_is_missed() {
     for (write, text) in [
-        ("take", "ntot <= :total"),
+        ("take", "nshr <= :shared"),
         ("take", "nout <= :cap"),
         ("free", "lns.#k = :t"),
         ("take_observed", "attribute_not_exists(lns.#k)"),
