@@ -29,6 +29,8 @@ ROUTES = {
         "PATCH /lines",
         "PUT /reserves/{agent+}",
         "DELETE /reserves/{agent+}",
+        "PUT /quotas/{name+}",
+        "DELETE /quotas/{name+}",
         "GET /changes",
     },
 }

@@ -1,6 +1,10 @@
 //! What operators send: read once, refused with what is wrong and what to send instead.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
 use headroom::core::ids::AgentCode;
+use headroom::core::quota::Quota;
 use headroom::core::reserve::Reserve;
 use headroom::flows::operate::{Asked, Kept};
 use lambda_http::http::HeaderMap;
@@ -9,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 /// More lines than any subscription has: beyond it, a number is a slip.
 const MOST_LINES: u32 = 1_000_000;
+/// More calls a second than any carrier takes.
+const MOST_PER_SECOND: u32 = 1_000;
 /// Each costs the ledger four bytes in every write.
 const MOST_MEMBERS: usize = 100;
 /// Vapi's ids are UUIDs.
@@ -46,6 +52,18 @@ struct ReserveBody {
 const RESERVE_EXAMPLE: &str =
     r#"send {"inbound": 3, "outbound": 4}; "web", "chat", "binding" and "members" may be added"#;
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct QuotaBody {
+    lines: Option<NonZeroU32>,
+    per_second: Option<NonZeroU32>,
+    per_day: Option<NonZeroU32>,
+    members: Option<Vec<String>>,
+}
+
+const QUOTA_EXAMPLE: &str =
+    r#"send {"lines": 10, "perSecond": 1, "perDay": 100, "members": ["ID"]}, or any of these"#;
+
 /// The body of `PATCH /lines`.
 pub(crate) fn lines(body: &[u8]) -> Result<Asked, String> {
     let LinesBody { limit, cap, headroom } = parse(body, LINES_EXAMPLE)?;
@@ -67,7 +85,26 @@ pub(crate) fn reserve(body: &[u8]) -> Result<(Reserve, Kept), String> {
     let kept = Kept { binding: binding.is_none(), members: members.is_none() };
     let binding = binding.map(|binding| binding.parse()).transpose();
     let binding = binding.map_err(|error| format!("binding: {error}"))?.unwrap_or_default();
-    let members = members.unwrap_or_default();
+    let members = codes(&members.unwrap_or_default())?;
+    Ok((Reserve { inbound, outbound, web, chat, binding, members }, kept))
+}
+
+/// The body of `PUT /quotas/{name}`, and what of the quota it leaves as it is.
+pub(crate) fn quota(body: &[u8]) -> Result<(Quota, Kept), String> {
+    let QuotaBody { lines, per_second, per_day, members } = parse(body, QUOTA_EXAMPLE)?;
+    if lines.or(per_second).or(per_day).is_none() {
+        return Err(format!("the body bounds nothing; {QUOTA_EXAMPLE}. DELETE lifts a quota"));
+    }
+    if per_second.is_some_and(|rate| rate.get() > MOST_PER_SECOND) {
+        return Err(format!("perSecond: more than {MOST_PER_SECOND} calls a second are a slip"));
+    }
+    let kept = Kept { members: members.is_none(), ..Kept::default() };
+    let members = codes(&members.unwrap_or_default())?;
+    Ok((Quota { lines, per_second, per_day, members }, kept))
+}
+
+/// What members are known by.
+fn codes(members: &[String]) -> Result<BTreeSet<AgentCode>, String> {
     if members.len() > MOST_MEMBERS {
         return Err(format!("members: {} are too many, {MOST_MEMBERS} at most", members.len()));
     }
@@ -77,12 +114,11 @@ pub(crate) fn reserve(body: &[u8]) -> Result<(Reserve, Kept), String> {
     };
     if let Some(index) = members.iter().position(|member| !is_id(member)) {
         return Err(format!(
-            "members[{index}] is no id of an assistant, squad or phone number: \
+            "members[{index}] is no id of an assistant, squad, phone number or organisation: \
              1 to {LONGEST_MEMBER} characters without control characters"
         ));
     }
-    let members = members.iter().map(|member| AgentCode::of(member)).collect();
-    Ok((Reserve { inbound, outbound, web, chat, binding, members }, kept))
+    Ok(members.iter().map(|member| AgentCode::of(member)).collect())
 }
 
 /// In whose name: the header `X-Headroom-By`.
@@ -185,6 +221,22 @@ mod tests {
             format!(r#"{{"members":[{}"b"]}}"#, r#""a","#.repeat(100)),
         ] {
             assert!(reserve(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_quota_bounds_something() {
+        let some = NonZeroU32::new;
+        let bounds = Quota { lines: some(10), per_second: some(1), per_day: some(100), ..Quota::default() };
+        let kept = Kept { members: true, ..Kept::default() };
+        assert_eq!(quota(br#"{"lines":10,"perSecond":1,"perDay":100}"#), Ok((bounds, kept)));
+        let members = [AgentCode::of("number")].into();
+        let daily = Quota { per_day: some(9), members, ..Quota::default() };
+        assert_eq!(quota(br#"{"perDay":9,"members":["number"]}"#), Ok((daily, Kept::default())));
+        for body in
+            ["{}", r#"{"members":["a"]}"#, r#"{"lines":0}"#, r#"{"perSecond":1001}"#, r#"{"lines":"9"}"#]
+        {
+            assert!(quota(body.as_bytes()).is_err(), "{body}");
         }
     }
 

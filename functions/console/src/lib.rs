@@ -6,6 +6,8 @@
 //! | `PATCH /lines` | changes the limit, the cap, the headroom: any of them |
 //! | `PUT /reserves/{agent}` | reserves lines for an agent; with none, takes its reserve away |
 //! | `DELETE /reserves/{agent}` | takes an agent's reserve away |
+//! | `PUT /quotas/{name}` | bounds the calls of a number, a trunk, an organisation |
+//! | `DELETE /quotas/{name}` | takes a quota away |
 //! | `GET /changes?limit=50` | the latest changes, the newest first |
 //!
 //! | status | when |
@@ -13,7 +15,7 @@
 //! | 200 | done, or so already |
 //! | 400 | not readable; the answer says what is wrong and what to send |
 //! | 401 | without the admin token |
-//! | 404, 405 | another path, another method, or no reserve to take away |
+//! | 404, 405 | another path, another method, or no reserve or quota to take away |
 //! | 409 | readable, and cannot be: more reserved lines than the pool has, agents that cannot be told apart |
 //! | 413 | a body beyond anything that is asked for here |
 //! | 500 | the table did not answer: another try can help |
@@ -21,7 +23,10 @@
 
 mod asked;
 
-use headroom::core::ids::AgentName;
+use std::str::FromStr;
+
+use headroom::core::ids::IdError;
+use headroom::core::quota::Quota;
 use headroom::core::reserve::{Reserve, ReserveError};
 use headroom::flows::App;
 use headroom::flows::operate::{Asked, ChangeError};
@@ -42,6 +47,8 @@ pub const STATUS: &str = "/status";
 pub const LINES: &str = "/lines";
 /// What the paths of reserves begin with; the agent's name follows, percent-encoded.
 pub const RESERVES: &str = "/reserves/";
+/// What the paths of quotas begin with; the quota's name follows, percent-encoded.
+pub const QUOTAS: &str = "/quotas/";
 /// The path of the change log.
 pub const CHANGES: &str = "/changes";
 /// Largest body. A reserve with as many members as one may have is a tenth of it.
@@ -58,6 +65,7 @@ enum Route<'a> {
     Status,
     Lines,
     Reserve(&'a str),
+    Quota(&'a str),
     Changes,
 }
 
@@ -67,7 +75,10 @@ impl<'a> Route<'a> {
             STATUS => Some(Self::Status),
             LINES => Some(Self::Lines),
             CHANGES => Some(Self::Changes),
-            _ => path.strip_prefix(RESERVES).filter(|agent| !agent.is_empty()).map(Self::Reserve),
+            _ => {
+                let named = |prefix| path.strip_prefix(prefix).filter(|name: &&str| !name.is_empty());
+                named(RESERVES).map(Self::Reserve).or_else(|| named(QUOTAS).map(Self::Quota))
+            }
         }
     }
 
@@ -75,7 +86,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Status | Self::Changes => &[Method::GET],
             Self::Lines => &[Method::PATCH],
-            Self::Reserve(_) => &[Method::PUT, Method::DELETE],
+            Self::Reserve(_) | Self::Quota(_) => &[Method::PUT, Method::DELETE],
         }
     }
 }
@@ -117,7 +128,8 @@ impl Console {
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let Some(route) = Route::of(request.uri().path()) else {
-            let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT, GET /changes";
+            let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT and /quotas/NAME, \
+                            GET /changes";
             return error(StatusCode::NOT_FOUND, there_is);
         };
         if !route.methods().contains(request.method()) {
@@ -137,6 +149,8 @@ impl Console {
             Route::Lines => self.set_lines(&request).await,
             Route::Reserve(agent) if request.method() == Method::PUT => self.reserve(agent, &request).await,
             Route::Reserve(agent) => self.release(agent, &request).await,
+            Route::Quota(quota) if request.method() == Method::PUT => self.set_quota(quota, &request).await,
+            Route::Quota(quota) => self.lift_quota(quota, &request).await,
             Route::Changes => self.changes(&request).await,
         };
         match answered {
@@ -165,13 +179,29 @@ impl Console {
         // A name that was mistyped must not look like a reserve that was taken away.
         let pool = self.app.table.read_pool().await?;
         if pool.reserves.get(&agent).is_none() {
-            let agents: Vec<&str> = pool.reserves.iter().map(|(agent, _)| agent.as_str()).collect();
-            let there_is = if agents.is_empty() { "nobody".to_owned() } else { agents.join(", ") };
+            let agents = listed(pool.reserves.iter().map(|(agent, _)| agent.as_str()), "nobody");
             return Err(Refusal::Unknown(format!(
-                "no lines are reserved for {agent}; they are for {there_is}"
+                "no lines are reserved for {agent}; they are for {agents}"
             )));
         }
         let asked = Asked { reserve: Some((agent, Reserve::default())), ..Asked::default() };
+        self.change(&asked, request).await
+    }
+
+    async fn set_quota(&self, quota: &str, request: &Request) -> Result<Value, Refusal> {
+        let (bounds, kept) = asked::quota(request.body())?;
+        let quota = Some((name(quota)?, bounds));
+        self.change(&Asked { quota, kept, ..Asked::default() }, request).await
+    }
+
+    async fn lift_quota(&self, quota: &str, request: &Request) -> Result<Value, Refusal> {
+        let quota = name(quota)?;
+        let pool = self.app.table.read_pool().await?;
+        if pool.quotas.get(&quota).is_none() {
+            let quotas = listed(pool.quotas.iter().map(|(quota, _)| quota.as_str()), "none at all");
+            return Err(Refusal::Unknown(format!("there is no quota {quota}; there are: {quotas}")));
+        }
+        let asked = Asked { quota: Some((quota, Quota::default())), ..Asked::default() };
         self.change(&asked, request).await
     }
 
@@ -202,9 +232,14 @@ impl Console {
     }
 }
 
-fn name(encoded: &str) -> Result<AgentName, String> {
+fn listed<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { none.to_owned() } else { names.join(", ") }
+}
+
+fn name<T: FromStr<Err = IdError>>(encoded: &str) -> Result<T, String> {
     let text = percent_decode_str(encoded).decode_utf8();
-    let text = text.map_err(|_| "the agent's name in the path is not UTF-8".to_owned())?;
+    let text = text.map_err(|_| "the name in the path is not UTF-8".to_owned())?;
     text.parse().map_err(|error| format!("{error}: 1 to 64 bytes without control characters will do"))
 }
 
@@ -240,7 +275,9 @@ fn refused(refusal: Refusal) -> Response<Body> {
             let text = format!("{change}; lower a reserve or raise the limit");
             answer(StatusCode::CONFLICT, &json!({ "error": text, "reserved": asked, "limit": limit }))
         }
-        ChangeError::Reserve(_) | ChangeError::Policy(_) => error(StatusCode::CONFLICT, &change.to_string()),
+        ChangeError::Reserve(_) | ChangeError::Quota(_) | ChangeError::Policy(_) => {
+            error(StatusCode::CONFLICT, &change.to_string())
+        }
         ChangeError::Busy => {
             tracing::warn!(reason = %change, "policy not changed");
             error(StatusCode::SERVICE_UNAVAILABLE, &change.to_string())
@@ -266,6 +303,8 @@ fn answer(status: StatusCode, body: &Value) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use headroom::core::ids::AgentName;
+
     use super::*;
 
     #[test]
@@ -284,16 +323,17 @@ mod tests {
             let Some(Route::Reserve(encoded)) = Route::of(uri.path()) else {
                 panic!("{path} is a reserve's")
             };
-            assert_eq!(name(encoded).as_ref().map(AgentName::as_str), Ok(agent));
+            assert_eq!(name::<AgentName>(encoded).as_ref().map(AgentName::as_str), Ok(agent));
         }
-        assert!(name("%ff").is_err());
-        assert!(name("%0a").is_err());
-        assert!(name(&"x".repeat(65)).is_err());
+        assert!(matches!(Route::of("/quotas/trunk%201"), Some(Route::Quota("trunk%201"))));
+        assert!(name::<AgentName>("%ff").is_err());
+        assert!(name::<AgentName>("%0a").is_err());
+        assert!(name::<AgentName>(&"x".repeat(65)).is_err());
     }
 
     #[test]
     fn there_are_no_other_paths() {
-        for path in ["/", "/status/", "/line", "/reserves", "/reserves/", "/vapi", "/STATUS"] {
+        for path in ["/", "/status/", "/line", "/reserves", "/reserves/", "/quotas/", "/vapi", "/STATUS"] {
             assert!(Route::of(path).is_none(), "{path}");
         }
     }

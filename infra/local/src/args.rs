@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Lines(LinesArgs),
     /// Reserve lines for an agent's calls alone, or show what is reserved for it.
     Reserve(ReserveArgs),
+    /// Bound the calls of a phone number, a SIP trunk or an organisation, or show what bounds them.
+    Quota(QuotaArgs),
     /// Print or change how many lines the pool has.
     Limit(NumberArgs),
     /// Print or change the most lines that outbound may hold.
@@ -206,6 +208,51 @@ pub(crate) struct ReserveArgs {
     pub(crate) by: ByArgs,
     #[command(flatten)]
     pub(crate) console: ConsoleArgs,
+}
+
+/// The flags of `quota`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct QuotaArgs {
+    /// The quota's name, of your choosing.
+    pub(crate) name: String,
+    /// What it allows: lines=N at once, per-second=N and per-day=N calls begun by Headroom, N or none. A bound that
+    /// is not named stays as it is; without any, the quota is shown.
+    #[arg(value_name = "BOUND=N", value_parser = bound)]
+    pub(crate) bounds: Vec<(Bound, Option<u32>)>,
+    /// Id of a phone number, organisation, assistant or squad whose calls count; may be repeated. Those given
+    /// replace those of before.
+    #[arg(long = "member", value_name = "ID")]
+    pub(crate) members: Vec<String>,
+    /// Take the quota away.
+    #[arg(long, conflicts_with_all = ["bounds", "members"])]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) by: ByArgs,
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+}
+
+/// What a quota may bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Lines,
+    PerSecond,
+    PerDay,
+}
+
+fn bound(text: &str) -> Result<(Bound, Option<u32>), String> {
+    let (bound, most) = text.split_once('=').ok_or("say it as BOUND=N, such as lines=10")?;
+    let bound = match bound {
+        "lines" => Bound::Lines,
+        "per-second" => Bound::PerSecond,
+        "per-day" => Bound::PerDay,
+        _ => return Err("the bounds are lines, per-second and per-day".to_owned()),
+    };
+    if most == "none" {
+        return Ok((bound, None));
+    }
+    let most = most.parse().ok().filter(|most| *most > 0);
+    Ok((bound, Some(most.ok_or("N is a whole number above 0, or none")?)))
 }
 
 /// A kind of line that may be reserved.

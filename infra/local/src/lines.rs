@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headroom::flows::status::{HeldLine, PoolStatus, ReserveStatus};
+use headroom::flows::status::{HeldLine, PoolStatus, QuotaStatus, ReserveStatus};
 use jiff::Timestamp;
 
 /// Columns of the bar, without what parts its segments; fewer if they cannot be shared out evenly.
@@ -18,6 +18,10 @@ const GREY: u8 = 90;
 pub(crate) fn report(pool: &PoolStatus, now: Timestamp, colours: bool) -> String {
     let mut lines = vec![summary(pool), String::new(), format!("  {}", bar(pool, colours)), String::new()];
     lines.extend(reserves(pool));
+    if !pool.quotas.is_empty() {
+        lines.push(String::new());
+        lines.extend(pool.quotas.iter().map(|quota| format!("  quota {}", quota_in_words(quota))));
+    }
     let held = held(pool.held_by.as_deref().unwrap_or_default(), now);
     if !held.is_empty() {
         lines.push(String::new());
@@ -29,6 +33,15 @@ pub(crate) fn report(pool: &PoolStatus, now: Timestamp, colours: bool) -> String
         lines.extend(warnings);
     }
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A quota in one line.
+pub(crate) fn quota_in_words(quota: &QuotaStatus) -> String {
+    let QuotaStatus { name, lines, per_second, per_day, held, dialed_today } = quota;
+    let most = |bound: &Option<u32>| bound.map(|most| format!(" of {most}")).unwrap_or_default();
+    let rate = per_second.map(|rate| format!(", {rate} calls a second at most")).unwrap_or_default();
+    let today = dialed_today.map(|dialed| format!(", {dialed}{} calls today (UTC)", most(per_day)));
+    format!("{name}: {held}{} lines held{rate}{}", most(lines), today.unwrap_or_default())
 }
 
 /// What an operator should know of these numbers.
@@ -229,6 +242,7 @@ mod tests {
             shared,
             shared_lines: u64::from(limit).saturating_sub(reserved) as u32,
             reserves,
+            quotas: Vec::new(),
             over_reserved: reserved > u64::from(limit),
             free: limit.saturating_sub(total),
             resting_until: None,

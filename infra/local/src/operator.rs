@@ -1,18 +1,18 @@
-//! The operator's commands: what `headroom lines`, `reserve`, `limit`, `cap`, `headroom` and `changes` ask of a
+//! The operator's commands: what `headroom lines`, `reserve`, `quota`, `limit`, `cap`, `headroom` and `changes` ask of a
 //! console over HTTP, and what they print.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use headroom::flows::status::{PoolStatus, ReserveStatus};
+use headroom::flows::status::{PoolStatus, QuotaStatus, ReserveStatus};
 use headroom::flows::{Clock as _, SystemClock};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::args::{ChangesArgs, ConsoleArgs, LinesArgs, NumberArgs, ReserveArgs, Share};
+use crate::args::{Bound, ChangesArgs, ConsoleArgs, LinesArgs, NumberArgs, QuotaArgs, ReserveArgs, Share};
 use crate::lines;
 
 /// Above the longest that a function may take.
@@ -178,6 +178,45 @@ fn in_words(reserve: &ReserveStatus) -> String {
         "{agent}: inbound {inbound}, outbound {outbound}, web {web}, chat {chat}, {binding}; \
          {held} held, {beyond} of them beyond it"
     )
+}
+
+/// `headroom quota`.
+pub(crate) async fn quota(args: &QuotaArgs) -> anyhow::Result<()> {
+    let path = ["quotas", &args.name];
+    let by = Some(args.by.by.as_str());
+    if args.remove {
+        let remove = Ask { method: Method::DELETE, path: &path, query: None, by, body: None };
+        return change(&args.console, remove).await;
+    }
+    let quotas = pool(&args.console).await?.quotas;
+    let present = quotas.iter().find(|quota| quota.name == args.name);
+    match present {
+        None if args.bounds.is_empty() => {
+            bail!("there is no quota {}: say what it bounds, such as lines=10", args.name)
+        }
+        Some(present) if args.bounds.is_empty() && args.members.is_empty() => {
+            println!("{}", lines::quota_in_words(present));
+            return Ok(());
+        }
+        _ => {}
+    }
+    let (lines, per_second, per_day) = present
+        .map_or((None, None, None), |QuotaStatus { lines, per_second, per_day, .. }| {
+            (*lines, *per_second, *per_day)
+        });
+    let mut body = json!({ "lines": lines, "perSecond": per_second, "perDay": per_day });
+    for (bound, most) in &args.bounds {
+        let name = match bound {
+            Bound::Lines => "lines",
+            Bound::PerSecond => "perSecond",
+            Bound::PerDay => "perDay",
+        };
+        body[name] = json!(most);
+    }
+    if !args.members.is_empty() {
+        body["members"] = json!(args.members);
+    }
+    change(&args.console, Ask { method: Method::PUT, path: &path, query: None, by, body: Some(body) }).await
 }
 
 #[derive(Deserialize)]

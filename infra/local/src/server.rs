@@ -143,8 +143,8 @@ async fn sqs(
     if !headers.contains_key("x-amz-target") {
         return error(
             StatusCode::NOT_FOUND,
-            "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT, \
-             GET /changes, and the SQS protocol (JSON)",
+            "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT \
+             and /quotas/NAME, GET /changes, and the SQS protocol (JSON)",
         );
     }
     if !peer.ip().to_canonical().is_loopback() {

@@ -294,7 +294,7 @@ impl World {
     /// Takes the line of a claim and claims its lead, as a dial does before it asks Vapi.
     pub async fn dialing(&self, claim: &ClaimKey) -> anyhow::Result<Lease> {
         let now = self.clock.now();
-        self.table().open_campaign(&claim.campaign, (0, 0)).await?;
+        self.table().open_campaign(&claim.campaign, (0, 0), &[]).await?;
         let token = Token::new(Kind::Outbound, now, claim.claim);
         let lease = Lease { key: LineKey::Claim(claim.clone()), token };
         let pool = self.table().read_pool().await?;
@@ -320,7 +320,7 @@ impl World {
         let pool = self.table().read_pool().await?;
         let agent = agent.map(AgentCode::of);
         let now = self.clock.now();
-        Ok(self.table().take_observed(&pool, &call.parse()?, kind, agent.as_ref(), now).await?)
+        Ok(self.table().take_observed(&pool, &call.parse()?, kind, agent.as_slice(), now).await?)
     }
 
     /// The pool and the lead of a claim, as they are now.

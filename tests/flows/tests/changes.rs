@@ -37,7 +37,7 @@ async fn changes(world: &World) -> Vec<Change> {
 async fn consistent(world: &World) -> Pool {
     let pool = world.table().read_pool().await.unwrap();
     assert_eq!(pool.counts, Counts::of(pool.lines.values()));
-    assert_eq!(pool.uses, Uses::of(&pool.reserves, pool.lines.values()));
+    assert_eq!(pool.uses, pool.uses_of(&pool.reserves, &pool.quotas));
     let mut changes = changes(world).await;
     changes.reverse();
     // Every revision but the first has the record of the change that led to it.
@@ -207,7 +207,8 @@ async fn changes_get_through_a_storm_of_calls_and_calls_through_changes() {
                 let call = format!("call-{caller}-{n}").parse().unwrap();
                 let pool = table.read_pool().await.unwrap();
                 let now = world.clock.now();
-                let taken = table.take_answered(&pool, &call, Some(&agent), now).await.unwrap();
+                let taken =
+                    table.take_answered(&pool, &call, std::slice::from_ref(&agent), now).await.unwrap();
                 let Observed::Taken(pool) = taken else { panic!("there are lines for all: {taken:?}") };
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 let lease = pool.lease(&LineKey::Observed(call)).unwrap();
@@ -250,11 +251,11 @@ async fn a_write_that_meets_a_change_is_tried_again() {
         token: Token::new(Kind::Inbound, start(), 0),
     };
     let began = Instant::now();
-    assert!(table.take_answered(&pool, &call, None, start()).await.is_err());
+    assert!(table.take_answered(&pool, &call, &[], start()).await.is_err());
     assert_eq!(stub.take_asked().len(), 5);
     assert!(table.free(&pool, &lease, None).await.is_err());
     assert_eq!(stub.take_asked().len(), 5);
-    assert!(table.open_campaign(&campaign, (0, 0)).await.is_err());
+    assert!(table.open_campaign(&campaign, (0, 0), &[]).await.is_err());
     assert_eq!(stub.take_asked().len(), 5);
     assert!(table.ensure_pool(policy(10, 10, 0)).await.is_err());
     assert_eq!(stub.take_asked().len(), 5);

@@ -90,7 +90,7 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     assert!(matches!(stored, Stored::New | Stored::Again));
     lossy.losing().count_message(&code, &message, 1).await.expect("counted");
     assert_eq!(lossy.table.read_campaign(&code).await.expect("read").expect("there").leads, Some(1));
-    lossy.losing().open_campaign(&code, (0, 0)).await.expect("opened");
+    lossy.losing().open_campaign(&code, (0, 0), &[]).await.expect("opened");
 
     // Dialed: the line is ours, and so is the lead.
     let claim = ClaimKey { campaign: code.clone(), lead: LeadRef::of(&leads[0].id), claim: 1 };
@@ -128,12 +128,12 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
 
     // A caller: one line, however often it is asked for.
     let caller = "call-b".parse().expect("an id");
-    let seen = lossy.losing().take_observed(&pool, &caller, Kind::Inbound, None, now).await.expect("taken");
+    let seen = lossy.losing().take_observed(&pool, &caller, Kind::Inbound, &[], now).await.expect("taken");
     assert!(matches!(seen, Observed::AlreadyHeld(_)), "{seen:?}");
 
     // An answered caller, the same.
     let answered = "call-c".parse().expect("an id");
-    let seen = lossy.losing().take_answered(&pool, &answered, None, now).await.expect("taken");
+    let seen = lossy.losing().take_answered(&pool, &answered, &[], now).await.expect("taken");
     assert!(matches!(seen, Observed::AlreadyHeld(_)), "{seen:?}");
     let pool = lossy.table.read_pool().await.expect("read");
     let lease = pool.lease(&LineKey::Observed(answered)).expect("held");

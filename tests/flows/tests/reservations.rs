@@ -36,7 +36,7 @@ impl Scene {
     /// A pool of `limit` lines, all of which outbound may use.
     async fn of(limit: u32) -> Self {
         let world = World::start(policy(limit, u32::MAX, 0)).await.unwrap();
-        world.table().open_campaign(&code("by hand"), (0, 0)).await.unwrap();
+        world.table().open_campaign(&code("by hand"), (0, 0), &[]).await.unwrap();
         Self { world, calls: 0, held: Vec::new() }
     }
 
@@ -64,7 +64,7 @@ impl Scene {
     async fn pool(&self) -> Pool {
         let pool = self.world.table().read_pool().await.unwrap();
         assert_eq!(pool.counts, Counts::of(pool.lines.values()));
-        assert_eq!(pool.uses, Uses::of(&pool.reserves, pool.lines.values()));
+        assert_eq!(pool.uses, pool.uses_of(&pool.reserves, &pool.quotas));
         pool
     }
 
@@ -94,10 +94,9 @@ impl Scene {
         let (campaign, now) = (code("by hand"), self.world.clock.now());
         let lead = LeadRef::of(&format!("lead-{}", self.calls).parse().unwrap());
         let key = LineKey::Claim(ClaimKey { campaign: campaign.clone(), lead, claim: 1 });
-        let token = Token::new(Kind::Outbound, now, self.calls).for_agent(&AgentCode::of(agent));
+        let token = Token::new(Kind::Outbound, now, self.calls).known_by([&AgentCode::of(agent)]);
         let (pool, lease) = (self.pool().await, Lease { key: key.clone(), token });
-        let agent = AgentCode::of(agent);
-        let room = pool.room(&campaign, None, Some(&agent), now);
+        let room = pool.room(&campaign, None, &[AgentCode::of(agent)], now);
         let taken = self.world.table().take(&pool, &campaign, None, &[lease], now).await.unwrap();
         let granted = matches!(taken, Taken::Granted(_));
         assert_eq!(granted, room.lines > 0, "the decision and the write agree");
@@ -894,7 +893,7 @@ async fn a_caller_who_was_seen_ringing_is_answered_within_reserves_only() {
         assert_eq!(answer(&scene.world, call, agent).await, expected);
     }
     let pool = scene.pool().await;
-    assert_eq!(pool.refusal(Some(&AgentCode::of("B")), Kind::Inbound), Some(Rule::Limit));
+    assert_eq!(pool.refusal(&[AgentCode::of("B")], Kind::Inbound), Some(Rule::Limit));
 }
 
 /// A bare number's `ringing` does not say who will answer: its line is counted as the number's, and no full reserve

@@ -452,7 +452,10 @@ async fn finished(world: &World, campaign: &str) -> ClaimKey {
     assert!(counted.all_over());
     assert!(table.finish_campaign(&stored, counted).await.unwrap());
     assert!(!table.finish_campaign(&stored, counted).await.unwrap(), "once");
-    table.close_campaign(&claim.campaign, Tally { held: 0, done: 1, failed: 0 }).await.unwrap();
+    table
+        .close_campaign(&claim.campaign, &Tally { held: 0, done: 1, failed: 0, ..Tally::default() })
+        .await
+        .unwrap();
     claim
 }
 

@@ -24,15 +24,16 @@ const LEADS: &str = "functions/headroom/src/table/leads.rs";
 const CHANGES: &str = "functions/headroom/src/table/changes.rs";
 const POOL: &str = "functions/headroom/src/core/pool.rs";
 const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
+const QUOTA: &str = "functions/headroom/src/core/quota.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 34] = [
+pub const BUGS: [Bug; 38] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
         good: "                self.leave_unknown(claim).await?;\n                // One lost answer",
-        bad: "                self.undo(lead, lease, None).await?;\n                // One lost answer",
+        bad: "                self.undo(pool, lead, lease, None).await?;\n                // One lost answer",
     },
     Bug {
         name: "dialed again after a time-out",
@@ -226,8 +227,8 @@ pub const BUGS: [Bug; 34] = [
     Bug {
         name: "a new reserve forgets the calls under way",
         file: CHANGES,
-        good: "Uses::of(&wanted.reserves, pool.lines.values())",
-        bad: "Uses::of(&wanted.reserves, pool.lines.values().take(0))",
+        good: "pool.uses_of(&wanted.reserves, &wanted.quotas)",
+        bad: "Pool { lines: Default::default(), ..pool.clone() }.uses_of(&wanted.reserves, &wanted.quotas)",
     },
     Bug {
         name: "a line freed by the reserves of yesterday",
@@ -240,6 +241,30 @@ pub const BUGS: [Bug; 34] = [
         file: LEDGER,
         good: "                condition.push_str(\" AND nshr < :shared\");",
         bad: "                condition.push_str(\" AND (nshr < :shared OR nshr >= :shared)\");",
+    },
+    Bug {
+        name: "a trunk's channels are counted and not bounded",
+        file: LEDGER,
+        good: "\" AND own.#q{i} <= :quota{i}\"",
+        bad: "\" AND (own.#q{i} <= :quota{i} OR own.#q{i} > :quota{i})\"",
+    },
+    Bug {
+        name: "two dispatchers begin the same second's calls",
+        file: LEDGER,
+        good: "format!(\"pace.#q{i} = :was{i}\")",
+        bad: "format!(\"(pace.#q{i} = :was{i} OR pace.#q{i} <> :was{i})\")",
+    },
+    Bug {
+        name: "calls of the day are not counted",
+        file: QUOTA,
+        good: "dialed: self.dialed_on(today).saturating_add(dials),",
+        bad: "dialed: self.dialed_on(today).saturating_add(dials.min(1)),",
+    },
+    Bug {
+        name: "an ended call still counts in its trunk",
+        file: LEDGER,
+        good: "own.#q{i} = own.#q{i} - :one",
+        bad: "own.#q{i} = own.#q{i} + :one",
     },
 ];
 

@@ -30,6 +30,44 @@ pub struct Ledger {
     pub lines: BTreeMap<String, String>,
     /// Campaign code → held, done, failed.
     pub(crate) campaigns: BTreeMap<String, (i64, i64, i64)>,
+    /// Campaign code → the codes that its calls are known by.
+    pub(crate) known: BTreeMap<String, Vec<String>>,
+    /// What bounds some of the calls besides.
+    pub(crate) quotas: Vec<Bounds>,
+    /// Quota → the calls begun: the day, how many in it, the next instant in milliseconds.
+    pub(crate) paces: BTreeMap<String, (i64, i64, i64)>,
+}
+
+/// A quota, as the item says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Bounds {
+    /// Every code that it knows, its own the first.
+    pub(crate) codes: Vec<String>,
+    /// Most lines, calls per second, calls per day.
+    pub(crate) most: [Option<i64>; 3],
+}
+
+impl Bounds {
+    fn of(name: &str, text: &str) -> Self {
+        let words: Vec<&str> = text.split(' ').collect();
+        let most = |nth: usize| words.get(nth).and_then(|word| word.parse().ok());
+        let others = words.iter().skip(3).map(|code| (*code).to_owned());
+        let codes = std::iter::once(AgentCode::of(name).as_str().to_owned()).chain(others).collect();
+        Self { codes, most: [most(0), most(1), most(2)] }
+    }
+
+    /// Where the ledger counts it.
+    pub(crate) fn key(&self) -> String {
+        format!("{}#", self.codes[0])
+    }
+
+    pub(crate) fn knows(&self, codes: &[String]) -> bool {
+        codes.iter().any(|code| self.codes.contains(code))
+    }
+}
+
+fn codes(text: &str) -> Vec<String> {
+    text.as_bytes().chunks(3).map(|code| String::from_utf8_lossy(code).into_owned()).collect()
 }
 
 /// What is reserved for one agent, as the item says.
@@ -63,11 +101,23 @@ impl Reserved {
 pub(crate) type Bucket = (String, i64);
 
 impl Ledger {
-    /// The reserve that a line with this token counts for, if there is one.
-    pub(crate) fn bucket(&self, token: &str) -> Option<Bucket> {
+    /// What the call is known by that holds a line: its token tells, or its campaign.
+    pub(crate) fn codes(&self, key: &str, token: &str) -> Vec<String> {
         let bare = if token.starts_with('o') { 12 } else { 7 };
-        let (kind, code) = (token.chars().next()?, token.get(bare..).filter(|code| !code.is_empty())?);
-        let agent = self.reserves.iter().find(|reserved| reserved.codes.iter().any(|known| known == code))?;
+        let mut own = codes(token.get(bare..).unwrap_or_default());
+        if let Some(known) =
+            key.get(..5).filter(|_| !key.starts_with('~')).and_then(|code| self.known.get(code))
+        {
+            own.extend(known.iter().cloned());
+        }
+        own
+    }
+
+    /// The reserve that a line with this key and token counts for, if there is one.
+    pub(crate) fn bucket(&self, key: &str, token: &str) -> Option<Bucket> {
+        let kind = token.chars().next()?;
+        let stands_for = |code: &String| self.reserves.iter().find(|reserved| reserved.codes.contains(code));
+        let agent = self.codes(key, token).iter().find_map(stands_for)?;
         let (letters, lines) = agent.lines.iter().find(|(letters, _)| letters.contains(kind))?;
         let letter = if agent.is_pooled { "*" } else { &letters[..1] };
         (*lines > 0).then(|| (format!("{}{letter}", agent.codes[0]), *lines))
@@ -78,11 +128,16 @@ impl Ledger {
         self.reserves.iter().flat_map(|reserved| &reserved.lines).map(|(_, lines)| lines).sum()
     }
 
-    /// What the held lines come to: for each reserve, and beyond.
+    /// What the held lines come to: for each reserve and each quota, and beyond reserves.
     pub(crate) fn uses(&self) -> (BTreeMap<String, i64>, i64) {
         let (mut own, mut size, mut shared) = (BTreeMap::new(), BTreeMap::new(), 0);
-        for token in self.lines.values() {
-            match self.bucket(token) {
+        for (key, token) in &self.lines {
+            let known = self.codes(key, token);
+            for quota in self.quotas.iter().filter(|quota| quota.knows(&known)) {
+                *own.entry(quota.key()).or_insert(0) += 1;
+                size.insert(quota.key(), i64::MAX);
+            }
+            match self.bucket(key, token) {
                 Some((key, lines)) => {
                     *own.entry(key.clone()).or_insert(0) += 1;
                     size.insert(key, lines);
@@ -174,6 +229,22 @@ impl Ledger {
             reserves: map("rsv")
                 .into_iter()
                 .map(|(agent, text)| Reserved::of(&agent, text["S"].as_str().unwrap_or_default()))
+                .collect(),
+            quotas: map("quo")
+                .into_iter()
+                .map(|(name, text)| Bounds::of(&name, text["S"].as_str().unwrap_or_default()))
+                .collect(),
+            paces: map("pace")
+                .into_iter()
+                .map(|(key, text)| {
+                    let words = text["S"].as_str().unwrap_or_default().split(' ');
+                    let words: Vec<i64> = words.map(|word| word.parse().unwrap_or(-1)).collect();
+                    (key, (words[0], words[1], words[2]))
+                })
+                .collect(),
+            known: map("cmp")
+                .into_iter()
+                .map(|(code, tally)| (code, codes(&text(&tally["M"], "k").unwrap_or_default())))
                 .collect(),
             rest_until: number(item, "rest_until"),
             lines: map("lns")

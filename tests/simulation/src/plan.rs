@@ -2,10 +2,12 @@
 //! which things go wrong and how often. Each seed goes its own way: some faults are off in it, some
 //! are frequent, so that rare meetings of two of them happen somewhere.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use headroom::core::ids::{AgentCode, AgentName};
 use headroom::core::pool::Policy;
+use headroom::core::quota::Quota;
 use headroom::core::reserve::{Binding, Reserve};
 use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
@@ -136,6 +138,14 @@ impl Plan {
                 changes.push((at, Change::Operate(some_wish(c, lines))));
             }
         }
+        if c.u8(0..3) == 0 {
+            let quota = some_quota(c, lines);
+            changes.push((some_time(c, chaos / 2), Change::Operate(quota.clone())));
+            // Lifted in the end: a day's calls may be used up, and nobody wants to wait for the next.
+            let lifted = quota.quota.map(|(name, _)| (name, Quota::default()));
+            let calm = chaos + Duration::from_secs(1);
+            changes.push((calm, Change::Operate(Asked { quota: lifted, ..Asked::default() })));
+        }
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
         Self {
             seed,
@@ -234,6 +244,17 @@ fn some_wish(c: &mut fastrand::Rng, lines: u32) -> Asked {
         members: [AgentCode::of(&assistant)].into(),
     };
     Asked { reserve: Some((agent(AGENTS[nth]), reserve)), ..Asked::default() }
+}
+
+/// What may bound the campaigns' number, the dashboard's calls among them, or the callers' assistant.
+fn some_quota(c: &mut fastrand::Rng, lines: u32) -> Asked {
+    let bound =
+        |c: &mut fastrand::Rng, most| c.bool().then(|| NonZeroU32::new(c.u32(1..=most)).expect("1 at least"));
+    let (per_second, per_day) = (bound(c, 3), bound(c, 12));
+    let lines = bound(c, lines).or(per_second.or(per_day).is_none().then_some(NonZeroU32::MIN));
+    let member = if c.u8(0..4) == 0 { Traffic::default().assistant_id } else { "ph".into() };
+    let quota = Quota { lines, per_second, per_day, members: [AgentCode::of(&member)].into() };
+    Asked { quota: Some(("trunk".parse().expect("a name"), quota)), ..Asked::default() }
 }
 
 /// The agents that lines may be reserved for.

@@ -152,7 +152,7 @@ impl Promises {
             })?;
             let (own, shared) = ledger.uses();
             let new = ledger.new_since(&before);
-            let bucket = new.first().and_then(|(_, token)| ledger.bucket(token));
+            let bucket = new.first().and_then(|(key, token)| ledger.bucket(key, token));
             let in_reserve = bucket.is_some_and(|(key, lines)| own[&key] <= lines);
             ensure(in_reserve || shared <= ledger.limit - ledger.reserved(), "P2", || {
                 format!("a caller was let in on a line that is reserved: {shared} shared lines are in use")
@@ -254,8 +254,8 @@ impl Promises {
             format!("{ours} lines for outbound on top of {} of {}", before.total, before.limit)
         })?;
         let (held, used) = before.uses();
-        let token = ledger.new_since(before)[0].1;
-        let bucket = before.bucket(token);
+        let (key, token) = ledger.new_since(before)[0];
+        let bucket = before.bucket(key, token);
         let room = bucket.as_ref().map_or(0, |(key, lines)| lines - held.get(key).unwrap_or(&0));
         let shared = before.limit - before.reserved();
         ensure(ours <= room || (room <= 0 && used + ours <= shared - before.headroom), "P2", || {
@@ -268,6 +268,7 @@ impl Promises {
         ensure(before.outbound + ours <= before.cap, "P1", || {
             format!("{ours} lines for outbound on top of {}, cap {}", before.outbound, before.cap)
         })?;
+        self.within_quotas(before, ledger, ours, &before.codes(key, token))?;
         // The taker's clock may be ahead.
         let latest = (now + SignedDuration::try_from(MOST_SKEW).expect("some seconds")).as_millisecond();
         ensure(before.rest_until <= latest, "P1", || {
@@ -278,6 +279,31 @@ impl Promises {
             let had = before.campaigns.get(code).map_or(0, |tally| tally.0);
             ensure(*held <= cap || *held <= had, "P1", || {
                 format!("campaign {code} holds {held}, its cap is {cap}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// P1: what was taken for outbound had room in each quota that it counts in, and the calls that it begins are
+    /// counted.
+    fn within_quotas(&self, before: &Ledger, ledger: &Ledger, ours: i64, codes: &[String]) -> Checked {
+        for quota in before.quotas.iter().filter(|quota| quota.knows(codes)) {
+            let (key, [lines, per_second, per_day]) = (quota.key(), quota.most);
+            let held = before.uses().0.get(&key).copied().unwrap_or_default();
+            ensure(lines.is_none_or(|most| held + ours <= most), "P1", || {
+                format!("{ours} lines for outbound on top of {held} in a quota of {lines:?}")
+            })?;
+            if per_second.or(per_day).is_none() {
+                continue;
+            }
+            let was = before.paces.get(&key).copied().unwrap_or_default();
+            let is = ledger.paces.get(&key).copied().unwrap_or_default();
+            let counted = if is.0 == was.0 { was.1 } else { 0 };
+            ensure(is.1 == counted + ours && per_day.is_none_or(|most| is.1 <= most), "P1", || {
+                format!("{ours} calls begun after {counted} of {per_day:?} a day are counted as {}", is.1)
+            })?;
+            ensure(per_second.is_none_or(|rate| is.2 - was.2 >= ours * 1000 / rate), "P1", || {
+                format!("{ours} calls at {per_second:?} a second move the next from {} to {}", was.2, is.2)
             })?;
         }
         Ok(())

@@ -182,8 +182,8 @@ impl TryFrom<UncheckedSpec> for Spec {
 }
 
 impl Spec {
-    /// What its agent may be known by, the most telling first.
-    pub fn agents(&self) -> Vec<AgentCode> {
+    /// What its calls are known by, the most telling first.
+    pub fn codes(&self) -> Vec<AgentCode> {
         let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
         let name = self.agent.iter().map(AgentName::code);
         name.chain(ids.into_iter().flatten().map(|id| AgentCode::of(id))).collect()

@@ -115,8 +115,24 @@ text_id!(
     "has control characters"
 );
 
+text_id!(
+    /// A quota's name, chosen by the user: the trunk, the number or the organisation that it bounds.
+    QuotaName,
+    "quota name",
+    64,
+    |c| !c.is_control(),
+    "has control characters"
+);
+
 impl AgentName {
     /// The code of the agent's name.
+    pub fn code(&self) -> AgentCode {
+        AgentCode::of(&self.0)
+    }
+}
+
+impl QuotaName {
+    /// The code of the quota's name.
     pub fn code(&self) -> AgentCode {
         AgentCode::of(&self.0)
     }
@@ -195,9 +211,9 @@ pub struct MessageCode(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeadRef(String);
 
-/// An agent's short stand-in inside tokens: 3 characters (18 bits) of a hash of its name, or of the id of
-/// an assistant, squad or phone number that it is known by. Two agents of one pool that meet in one code are
-/// refused when they are configured.
+/// A short stand-in inside tokens for what a call is known by: 3 characters (18 bits) of a hash of its agent's
+/// name, or of the id of its assistant, squad, phone number or organisation. Two agents of one pool that meet in one
+/// code are refused when they are configured, and so are two quotas.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentCode(String);
 
@@ -225,6 +241,20 @@ impl AgentCode {
     /// The code as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl AgentCode {
+    /// Codes that stand one behind the other.
+    pub fn split(text: &str) -> Result<Vec<Self>, IdError> {
+        let mut rest = text;
+        let mut codes = Vec::new();
+        while !rest.is_empty() {
+            let (code, behind) = rest.split_at_checked(AGENT_LEN).unwrap_or((rest, ""));
+            codes.push(code.parse()?);
+            rest = behind;
+        }
+        Ok(codes)
     }
 }
 
@@ -426,15 +456,15 @@ impl Kind {
     }
 }
 
-/// Proof of one taking of one line: kind, instant, for dials five random characters, and the agent's code if
-/// the agent is known.
+/// Proof of one taking of one line: kind, instant, for dials five random characters, and the codes that the call is
+/// known by, as far as they are not its campaign's.
 ///
 /// Two dispatchers that meet at one lead in one hundredth of a second are told apart by these alone,
 /// and what cannot be told apart would ring twice (P3): so 30 bits, at one byte of ledger for 6.
 ///
 /// A line is freed only by the token it was taken with, so that a late or repeated release cannot
 /// free what another took since. Text form: kind letter, then the instant in hundredths of a second
-/// since 2026 in 6 base-64 digits (enough for 21 years), then the random part, then the agent's code.
+/// since 2026 in 6 base-64 digits (enough for 21 years), then the random part, then the codes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(String);
 
@@ -442,6 +472,8 @@ pub struct Token(String);
 const TOKEN_EPOCH_MS: i64 = 1_767_225_600_000;
 /// Random characters of a dial's token.
 const NONCE_LEN: usize = 5;
+/// Most codes of a token: an agent's, its number's, its organisation's, and one to spare.
+const MOST_CODES: usize = 4;
 /// A dial's token: the kind, the instant and those.
 const LONG_TOKEN: usize = 1 + 6 + NONCE_LEN;
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -463,20 +495,19 @@ impl Token {
         Self(text)
     }
 
-    /// The same for a call of this agent.
-    pub fn for_agent(mut self, agent: &AgentCode) -> Self {
+    /// The same for a call that is known by these codes, the first four of them.
+    pub fn known_by<'a>(mut self, codes: impl IntoIterator<Item = &'a AgentCode>) -> Self {
         self.0.truncate(self.bare_len());
-        self.0.push_str(agent.as_str());
+        codes.into_iter().take(MOST_CODES).for_each(|code| self.0.push_str(code.as_str()));
         self
     }
 
-    /// The agent whose call took the line, if it was known.
-    pub fn agent(&self) -> Option<AgentCode> {
-        let code = &self.0[self.bare_len()..];
-        (!code.is_empty()).then(|| AgentCode(code.to_owned()))
+    /// The codes that the call is known by.
+    pub fn codes(&self) -> Vec<AgentCode> {
+        AgentCode::split(&self.0[self.bare_len()..]).expect("a token ends with codes or does not construct")
     }
 
-    /// Without the agent's code.
+    /// Without the codes.
     fn bare_len(&self) -> usize {
         if self.kind() == Kind::Outbound { LONG_TOKEN } else { LONG_TOKEN - NONCE_LEN }
     }
@@ -510,14 +541,15 @@ impl Token {
 impl FromStr for Token {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = IdError { what: "line token", problem: "is not a kind, 6 digits, a nonce and an agent" };
+        let error = IdError { what: "line token", problem: "is not a kind, 6 digits, a nonce and codes" };
         let bytes = text.as_bytes();
         let long = match bytes.first() {
             Some(b'o') => LONG_TOKEN,
             Some(b'i' | b'f' | b'w' | b'c') => LONG_TOKEN - NONCE_LEN,
             _ => return Err(error),
         };
-        let fits = bytes.len() == long || bytes.len() == long + AGENT_LEN;
+        let codes = bytes.len().saturating_sub(long);
+        let fits = bytes.len() >= long && codes % AGENT_LEN == 0 && codes <= MOST_CODES * AGENT_LEN;
         if fits && bytes[1..].iter().all(|b| DIGITS.contains(b)) {
             Ok(Self(text.to_owned()))
         } else {
@@ -590,11 +622,13 @@ mod tests {
             let now = Timestamp::from_millisecond(ms).expect("in range");
             for kind in Kind::ALL {
                 let bare = Token::new(kind, now, nonce);
-                prop_assert_eq!(bare.agent(), None);
-                let agent = AgentCode::of(&nonce.to_string());
-                let token = bare.clone().for_agent(&agent);
-                prop_assert_eq!(token.agent(), Some(agent));
-                for token in [bare, token] {
+                prop_assert_eq!(bare.codes(), []);
+                let codes: Vec<_> = (0..5).map(|n| AgentCode::of(&format!("{nonce} {n}"))).collect();
+                let one = bare.clone().known_by(&codes[..1]);
+                prop_assert_eq!(one.codes(), &codes[..1]);
+                let four = one.clone().known_by(&codes);
+                prop_assert_eq!(four.codes(), &codes[..MOST_CODES]);
+                for token in [bare, one, four] {
                     prop_assert_eq!(token.kind(), kind);
                     prop_assert!((0..10).contains(&(ms - token.since().as_millisecond())));
                     prop_assert_eq!(token.as_str().parse::<Token>(), Ok(token.clone()));

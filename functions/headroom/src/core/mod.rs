@@ -26,6 +26,7 @@ pub mod ended;
 pub mod ids;
 pub mod lead;
 pub mod pool;
+pub mod quota;
 pub mod reserve;
 pub mod timers;
 pub mod window;

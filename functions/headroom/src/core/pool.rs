@@ -1,4 +1,4 @@
-//! The pool of lines: its policy, its reserves, its counters, who holds what, and how much room is left.
+//! The pool of lines: its policy, its reserves and quotas, its counters, who holds what, and how much room is left.
 //! The table keeps it as one item; this is that item, parsed.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, OrgId, Token};
-use super::reserve::{Bucket, Reserves, Uses};
+use super::quota::{self, Pace, Quota, Quotas};
+use super::reserve::{Bucket, BucketKey, Reserves, Uses};
 
 /// How the lines of a pool may be used. In lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +96,10 @@ impl Counts {
 }
 
 /// What the ledger keeps of a campaign that is under way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// What its calls are known by, the most telling first.
+    pub codes: Vec<AgentCode>,
     /// Lines its calls hold.
     pub held: u32,
     /// Leads that ended well: reached.
@@ -112,11 +115,15 @@ pub struct Pool {
     pub policy: Policy,
     /// What is reserved for whom.
     pub reserves: Reserves,
-    /// Rises with every change of policy or reserves; a write made for another revision is refused.
+    /// What bounds some of the calls besides.
+    pub quotas: Quotas,
+    /// How far paced quotas have come.
+    pub paces: BTreeMap<BucketKey, Pace>,
+    /// Rises with every change of policy, reserves or quotas; a write made for another revision is refused.
     pub revision: u64,
     /// The counters by kind, as stored.
     pub counts: Counts,
-    /// The counters by reserve, and of the shared lines, as stored.
+    /// The counters by reserve and by quota, and of the shared lines, as stored.
     pub uses: Uses,
     /// The held lines.
     pub lines: BTreeMap<LineKey, Token>,
@@ -147,6 +154,12 @@ pub enum Rule {
     Cap,
     /// The campaign would pass its own `maxConcurrency`.
     CampaignCap,
+    /// A quota that the call counts in would pass its lines.
+    Quota,
+    /// A quota's calls for this second are begun.
+    Pace,
+    /// A quota's calls for this day are made.
+    Daily,
     /// Vapi asked for a rest, or was seen full.
     HoldOff,
 }
@@ -160,6 +173,9 @@ impl Rule {
             Self::Shared => "shared",
             Self::Cap => "cap",
             Self::CampaignCap => "campaign_cap",
+            Self::Quota => "quota",
+            Self::Pace => "pace",
+            Self::Daily => "daily",
             Self::HoldOff => "hold_off",
         }
     }
@@ -201,6 +217,8 @@ impl Pool {
         Self {
             policy,
             reserves: Reserves::default(),
+            quotas: Quotas::default(),
+            paces: BTreeMap::new(),
             revision: 1,
             counts: Counts::default(),
             uses: Uses::default(),
@@ -214,8 +232,8 @@ impl Pool {
         }
     }
 
-    /// How many more lines a campaign may take at `now` (P1, P2). `campaign_cap` is its `maxConcurrency`,
-    /// `agent` whose calls it makes.
+    /// How many more lines a campaign may take at `now` (P1, P2). `campaign_cap` is its `maxConcurrency`, `codes`
+    /// are what its calls are known by.
     ///
     /// The write that takes them repeats these comparisons as its condition; this only tells how
     /// many to ask for, and explains a refusal.
@@ -223,14 +241,14 @@ impl Pool {
         &self,
         campaign: &CampaignCode,
         campaign_cap: Option<u32>,
-        agent: Option<&AgentCode>,
+        codes: &[AgentCode],
         now: Timestamp,
     ) -> Room {
         if now < self.hold_until {
             return Room { lines: 0, rule: Rule::HoldOff };
         }
         let held = self.campaigns.get(campaign).map_or(0, |tally| tally.held);
-        let by_source = match self.source(agent, Kind::Outbound) {
+        let by_source = match self.source(codes, Kind::Outbound) {
             // Full, it is no refusal: the shared lines are next.
             Source::Reserve(bucket) => (Rule::Shared, bucket.reserved - self.uses.held(&bucket.key)),
             Source::Shared(_) => {
@@ -243,22 +261,84 @@ impl Pool {
             (Rule::CampaignCap, campaign_cap.map_or(u32::MAX, |cap| cap.saturating_sub(held))),
             (Rule::Limit, self.free()),
         ];
+        let by_quota = self.quotas.of(codes).map(|(name, quota)| {
+            let key = BucketKey::quota(name);
+            (quota, self.uses.held(&key), self.pace(&key))
+        });
+        let rules = by_rule.into_iter().chain(quota::room(by_quota, now));
         let (rule, lines) =
-            by_rule.into_iter().min_by_key(|(_, lines)| *lines).expect("there are some rules to choose from");
+            rules.min_by_key(|(_, lines)| *lines).expect("there are some rules to choose from");
         Room { lines, rule }
     }
 
-    /// Where the next line for a call of an agent would come from.
-    pub fn source(&self, agent: Option<&AgentCode>, kind: Kind) -> Source {
-        match self.reserves.bucket(agent, kind) {
+    /// How far a quota has come whose lines are counted under `key`.
+    pub fn pace(&self, key: &BucketKey) -> Pace {
+        self.paces.get(key).copied().unwrap_or_default()
+    }
+
+    /// The paced quotas of calls known by these codes, and where each is counted.
+    pub fn paced<'a>(&'a self, codes: &'a [AgentCode]) -> impl Iterator<Item = (BucketKey, &'a Quota)> {
+        let paced = self.quotas.of(codes).filter(|(_, quota)| quota.is_paced());
+        paced.map(|(name, quota)| (BucketKey::quota(name), quota))
+    }
+
+    /// Dials that the paces of their quotas allow at `now` for calls known by these codes.
+    pub fn slots(&self, codes: &[AgentCode], now: Timestamp) -> u32 {
+        let slots = self.paced(codes).flat_map(|(key, quota)| quota.slots(self.pace(&key), now));
+        slots.map(|(_, slots)| slots).min().unwrap_or(u32::MAX)
+    }
+
+    /// When each of `dials` dials that are granted at `now` is to be made: at once, unless a quota has a rate.
+    pub fn starts(&self, codes: &[AgentCode], dials: u32, now: Timestamp) -> Vec<Timestamp> {
+        let paced: Vec<_> = self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))).collect();
+        quota::starts(&paced, dials, now)
+    }
+
+    /// When to look again for calls known by these codes, if a quota's rate is what they wait for.
+    pub fn paced_until(&self, codes: &[AgentCode]) -> Option<Timestamp> {
+        quota::opens(self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))))
+    }
+
+    /// What the call that holds a line is known by: its token says, or its campaign's tally.
+    pub fn codes(&self, key: &LineKey, token: &Token) -> Vec<AgentCode> {
+        let mut codes = token.codes();
+        if let LineKey::Claim(claim) = key
+            && let Some(tally) = self.campaigns.get(&claim.campaign)
+        {
+            codes.extend(tally.codes.iter().cloned());
+        }
+        codes
+    }
+
+    /// What the held lines would use of these reserves and quotas.
+    pub fn uses_of(&self, reserves: &Reserves, quotas: &Quotas) -> Uses {
+        let lines = self.lines.iter().map(|(key, token)| (token.kind(), self.codes(key, token)));
+        Uses::of(reserves, quotas, lines)
+    }
+
+    /// Which of the codes that a call may be known by are worth keeping with its line: that of the agent whose
+    /// reserve counts it, else the first, which a later reserve may be for; and those that a quota knows.
+    pub fn telling(&self, codes: &[AgentCode]) -> Vec<AgentCode> {
+        let mut telling: Vec<AgentCode> = self.reserves.telling(codes).cloned().into_iter().collect();
+        for code in codes {
+            if !telling.contains(code) && self.quotas.of(std::slice::from_ref(code)).next().is_some() {
+                telling.push(code.clone());
+            }
+        }
+        telling
+    }
+
+    /// Where the next line for a call known by these codes would come from.
+    pub fn source(&self, codes: &[AgentCode], kind: Kind) -> Source {
+        match self.reserves.bucket(codes, kind) {
             Some(bucket) if self.uses.held(&bucket.key) < bucket.reserved => Source::Reserve(bucket),
             full => Source::Shared(full),
         }
     }
 
     /// Why a caller, or a browser, would find no line now; nothing if there is one.
-    pub fn refusal(&self, agent: Option<&AgentCode>, kind: Kind) -> Option<Rule> {
-        let is_shared = matches!(self.source(agent, kind), Source::Shared(_));
+    pub fn refusal(&self, codes: &[AgentCode], kind: Kind) -> Option<Rule> {
+        let is_shared = matches!(self.source(codes, kind), Source::Shared(_));
         if self.free() == 0 {
             Some(Rule::Limit)
         } else {
@@ -266,11 +346,11 @@ impl Pool {
         }
     }
 
-    /// Whether a call of this agent and kind that holds a line already holds one that it may have.
-    pub fn is_within(&self, agent: Option<&AgentCode>, kind: Kind) -> bool {
+    /// Whether a call of this kind, known by these codes, that holds a line already holds one that it may have.
+    pub fn is_within(&self, codes: &[AgentCode], kind: Kind) -> bool {
         let in_reserve = self
             .reserves
-            .bucket(agent, kind)
+            .bucket(codes, kind)
             .is_some_and(|bucket| self.uses.held(&bucket.key) <= bucket.reserved);
         self.counts.total <= self.policy.limit && (in_reserve || self.uses.shared <= self.shared())
     }
@@ -334,7 +414,7 @@ mod tests {
         ];
         for (limit, cap, headroom, total, outbound, lines, rule) in cases {
             let counts = Counts { total, outbound, inbound: total - outbound, ..Counts::default() };
-            let room = pool(limit, cap, headroom, counts).room(&code(), None, None, now);
+            let room = pool(limit, cap, headroom, counts).room(&code(), None, &[], now);
             assert_eq!(room, Room { lines, rule }, "{limit}/{cap}/{headroom} {total} {outbound}");
         }
     }
@@ -343,7 +423,7 @@ mod tests {
     fn a_campaign_has_a_cap_of_its_own() {
         let mut pool = pool(10, 10, 0, Counts { total: 2, outbound: 2, ..Counts::default() });
         pool.campaigns.insert(code(), Tally { held: 2, ..Tally::default() });
-        let room = pool.room(&code(), Some(3), None, Timestamp::UNIX_EPOCH);
+        let room = pool.room(&code(), Some(3), &[], Timestamp::UNIX_EPOCH);
         assert_eq!(room, Room { lines: 1, rule: Rule::CampaignCap });
     }
 
@@ -352,9 +432,9 @@ mod tests {
         let mut pool = pool(10, 10, 0, Counts::default());
         pool.hold_until = Timestamp::from_second(100).expect("in range");
         assert_eq!(
-            pool.room(&code(), None, None, Timestamp::from_second(99).expect("in range")).rule,
+            pool.room(&code(), None, &[], Timestamp::from_second(99).expect("in range")).rule,
             Rule::HoldOff
         );
-        assert_eq!(pool.room(&code(), None, None, Timestamp::from_second(100).expect("in range")).lines, 10);
+        assert_eq!(pool.room(&code(), None, &[], Timestamp::from_second(100).expect("in range")).lines, 10);
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use super::ids::{AgentCode, AgentName, IdError, Kind, Token};
+use super::ids::{AgentCode, AgentName, IdError, Kind, QuotaName};
+use super::quota::Quotas;
 
 /// What an agent's reserve binds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -197,9 +198,10 @@ impl Reserves {
         codes.iter().find(|code| self.agent(code).is_some()).or(codes.first())
     }
 
-    /// The reserve that counts an agent's calls of a kind, if one does.
-    pub fn bucket(&self, agent: Option<&AgentCode>, kind: Kind) -> Option<Bucket> {
-        let name = self.agent(agent?)?;
+    /// The reserve that counts calls of a kind that are known by these codes, if one does: that of the first
+    /// agent whom one of them stands for.
+    pub fn bucket(&self, codes: &[AgentCode], kind: Kind) -> Option<Bucket> {
+        let name = codes.iter().find_map(|code| self.agent(code))?;
         let reserve = &self.0[name];
         let reserved = reserve.of(kind);
         (reserved > 0).then(|| Bucket { key: BucketKey::of(name, reserve.binding, kind), reserved })
@@ -213,14 +215,15 @@ impl Reserves {
     /// One agent's: one for each kind with lines, or one for all if they are pooled.
     pub fn buckets_of(&self, agent: &AgentName) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> =
-            Kind::ALL.iter().filter_map(|kind| self.bucket(Some(&agent.code()), *kind)).collect();
+            Kind::ALL.iter().filter_map(|kind| self.bucket(&[agent.code()], *kind)).collect();
         buckets.sort_by(|a, b| a.key.cmp(&b.key));
         buckets.dedup();
         buckets
     }
 }
 
-/// The ledger's short name of a reserve: the agent's own code, and the kind's letter or `*` for all.
+/// Where the ledger counts lines: for a reserve the agent's own code, and the kind's letter or `*` for all; for a
+/// quota its code and `#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BucketKey(String);
 
@@ -232,6 +235,11 @@ impl BucketKey {
             (Binding::Strict, kind) => kind.letter(),
         };
         Self(format!("{}{letter}", agent.code().as_str()))
+    }
+
+    /// Where the lines of a quota's calls are counted.
+    pub fn quota(quota: &QuotaName) -> Self {
+        Self(format!("{}#", quota.code().as_str()))
     }
 
     /// The key as the table spells it.
@@ -255,30 +263,39 @@ pub struct Bucket {
     pub reserved: u32,
 }
 
-/// What the held lines use: of each reserve, and of the shared rest.
+/// What the held lines use: of each reserve and each quota, and of the shared rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// Lines held by each reserve's own calls, those beyond it included. Every reserve is listed.
+    /// Lines held by each reserve's own calls, those beyond it included, and by each quota's. Every one is listed.
     pub own: BTreeMap<BucketKey, u32>,
     /// Lines held beyond reserves, or by calls that have none.
     pub shared: u32,
 }
 
 impl Uses {
-    /// What held lines come to. P7 says that this always equals the stored counters.
-    pub fn of<'a>(reserves: &Reserves, tokens: impl IntoIterator<Item = &'a Token>) -> Self {
+    /// What held lines come to, given the kind of each and the codes that it is known by. P7 says that this always
+    /// equals the stored counters.
+    pub fn of(
+        reserves: &Reserves,
+        quotas: &Quotas,
+        lines: impl IntoIterator<Item = (Kind, Vec<AgentCode>)>,
+    ) -> Self {
         let mut uses = Self::default();
         let reserved: BTreeMap<_, _> =
             reserves.buckets().map(|bucket| (bucket.key, bucket.reserved)).collect();
         uses.own.extend(reserved.keys().map(|key| (key.clone(), 0)));
-        for token in tokens {
-            match reserves.bucket(token.agent().as_ref(), token.kind()) {
+        uses.own.extend(quotas.iter().map(|(name, _)| (BucketKey::quota(name), 0)));
+        for (kind, codes) in lines {
+            match reserves.bucket(&codes, kind) {
                 Some(bucket) => *uses.own.entry(bucket.key).or_default() += 1,
                 None => uses.shared += 1,
             }
+            for key in quotas.keys(&codes) {
+                *uses.own.entry(key).or_default() += 1;
+            }
         }
-        let beyond = |(key, held): (&BucketKey, &u32)| held.saturating_sub(reserved[key]);
-        uses.shared += uses.own.iter().map(beyond).sum::<u32>();
+        let beyond = |(key, reserved): (&BucketKey, &u32)| uses.own[key].saturating_sub(*reserved);
+        uses.shared += reserved.iter().map(beyond).sum::<u32>();
         uses
     }
 
@@ -293,7 +310,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use jiff::Timestamp;
 
     fn name(text: &str) -> AgentName {
         text.parse().expect("an agent's name")
@@ -303,9 +319,8 @@ mod tests {
         Reserve { inbound, outbound, binding, ..Reserve::default() }
     }
 
-    fn tokens(agent: &str, kind: Kind, lines: usize) -> Vec<Token> {
-        let code = AgentCode::of(agent);
-        (0..lines).map(|n| Token::new(kind, Timestamp::UNIX_EPOCH, n as u32).for_agent(&code)).collect()
+    fn lines(agent: &str, kind: Kind, lines: usize) -> Vec<(Kind, Vec<AgentCode>)> {
+        vec![(kind, vec![AgentCode::of(agent)]); lines]
     }
 
     #[test]
@@ -331,11 +346,11 @@ mod tests {
 
     #[test]
     fn a_strict_reserve_counts_one_kind_and_a_pooled_one_all() {
-        let held = [tokens("a", Kind::Inbound, 3), tokens("a", Kind::Outbound, 4), tokens("a", Kind::Web, 2)];
+        let held = [lines("a", Kind::Inbound, 3), lines("a", Kind::Outbound, 4), lines("a", Kind::Web, 2)];
         let cases = [(Binding::Strict, 1 + 2 + 2), (Binding::Pooled, 9 - 4)];
         for (binding, shared) in cases {
             let some = Reserves::new([(name("a"), reserve(2, 2, binding))]).expect("one agent");
-            let uses = Uses::of(&some, held.iter().flatten());
+            let uses = Uses::of(&some, &Quotas::default(), held.concat());
             assert_eq!(uses.shared, shared, "{binding:?}");
         }
     }

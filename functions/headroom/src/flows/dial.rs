@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, Token};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, ReadyLead};
-use crate::core::pool::Pool;
+use crate::core::pool::{Pool, Rule};
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
-use crate::table::ledger::{Freed, Rest, Taken};
+use crate::table::ledger::{Freed, LeadEnd, Rest, Taken};
 use crate::vapi::dial::{Dialed, Limits};
 
 use super::App;
@@ -51,6 +51,8 @@ struct Dial {
     campaign: Arc<Campaign>,
     claim: ClaimKey,
     lease: Lease,
+    /// When it is to be made: now, unless a quota spaces dials out.
+    start: Timestamp,
     /// After this no call of this claim can be created any more.
     deadline: Timestamp,
     /// The pool when its line was taken.
@@ -77,11 +79,17 @@ impl App {
     }
 
     async fn dial(&self, dial: Dial) {
-        let Dial { campaign, claim, lease, deadline, pool } = &dial;
+        let Dial { campaign, claim, lease, start, deadline, pool } = &dial;
+        let wait = start.duration_since(self.clock.now());
+        if wait.is_positive() {
+            tokio::time::sleep(wait.unsigned_abs()).await;
+        }
         let lead = match self.table.claim(claim, &lease.token, *deadline).await {
             Ok(Step::Moved(lead)) => lead,
             // The index was behind: somebody else has this lead.
-            Ok(Step::Refused(_)) => return self.log_failure(self.free(pool, lease, None).await, claim),
+            Ok(Step::Refused(_)) => {
+                return self.log_failure(self.free(pool, lease, Some(LeadEnd::NotMade)).await, claim);
+            }
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         let now = self.clock.now();
@@ -194,7 +202,7 @@ impl App {
         match self.table.give_back(&lead.claim()).await? {
             // Once more is harmless: the line is freed by its token.
             Step::Moved(lead) | Step::Refused(Some(lead)) if lead.state == LeadState::Ready => {
-                self.free(pool, lease, None).await.map(|_: Freed| ())
+                self.free(pool, lease, Some(LeadEnd::NotMade)).await.map(|_: Freed| ())
             }
             // A webhook or the pass found a call after all.
             _ => Ok(()),
@@ -214,13 +222,13 @@ impl App {
 
     /// Marks a campaign as finished if every one of its leads is over.
     pub(super) async fn finish_if_over(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
-        let tally = pool.campaigns.get(&campaign.code).copied().unwrap_or_default();
+        let tally = pool.campaigns.get(&campaign.code).cloned().unwrap_or_default();
         if campaign.leads.is_none() || tally.held > 0 || self.table.has_ready_leads(&campaign.code).await? {
             return Ok(());
         }
         let counted = self.table.count_leads(&campaign.code).await?;
         if counted.all_over() && self.table.finish_campaign(campaign, counted).await? {
-            self.table.close_campaign(&campaign.code, tally).await?;
+            self.table.close_campaign(&campaign.code, &tally).await?;
             tracing::info!(
                 campaign.id = %campaign.spec.id,
                 leads = counted.total,
@@ -247,18 +255,25 @@ impl Dispatch<'_> {
     async fn serve(&mut self, campaign: Arc<Campaign>) -> Result<(), TableError> {
         let app = self.app;
         let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
-        let codes = campaign.spec.agents();
+        let codes = campaign.spec.codes();
         let mut refusals = 0;
+        let mut has_taken = false;
         loop {
             let now = app.clock.now();
-            let agent = self.pool.reserves.telling(&codes).expect("a campaign has a number at least");
-            let room = self.pool.room(&campaign.code, campaign_cap, Some(agent), now);
+            let room = self.pool.room(&campaign.code, campaign_cap, &codes, now);
             if room.lines == 0 {
                 tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
                 // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
                 let is_open = self.pool.campaigns.contains_key(&campaign.code);
                 if !is_open && app.table.has_ready_leads(&campaign.code).await? {
                     self.open(&campaign).await?;
+                }
+                // Only after lines were taken, or each wake-up in between would send one more.
+                if room.rule == Rule::Pace
+                    && has_taken
+                    && let Some(again) = self.pool.paced_until(&codes)
+                {
+                    app.wake_at(again).await;
                 }
                 return Ok(());
             }
@@ -280,18 +295,21 @@ impl Dispatch<'_> {
             }
             let lease = |lead: ReadyLead| Lease {
                 key: LineKey::Claim(lead.next),
-                token: Token::new(Kind::Outbound, now, (app.nonce)()).for_agent(agent),
+                token: Token::new(Kind::Outbound, now, (app.nonce)()),
             };
             let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
             match app.table.take(&self.pool, &campaign.code, campaign_cap, &leases, now).await? {
                 Taken::Granted(pool) => {
-                    refusals = 0;
+                    (refusals, has_taken) = (0, true);
                     self.done.taken += leases.len() as u32;
+                    let starts = self.pool.starts(&codes, leases.len() as u32, now);
                     self.pool = pool;
                     let deadline = now + app.timers.dial_deadline();
                     let pool = Arc::new(self.pool.clone());
-                    for lease in leases {
-                        self.start(&campaign, lease, deadline, &pool).await;
+                    for (lease, start) in leases.into_iter().zip(starts) {
+                        let LineKey::Claim(claim) = lease.key.clone() else { continue };
+                        let (campaign, pool) = (campaign.clone(), pool.clone());
+                        self.start(Dial { campaign, claim, lease, start, deadline, pool }).await;
                     }
                     if probing {
                         return Ok(());
@@ -313,7 +331,7 @@ impl Dispatch<'_> {
     async fn open(&mut self, campaign: &Campaign) -> Result<(), TableError> {
         // Read anew: others may have finished it since it was listed, and its figures with it.
         if let Some(fresh) = self.app.table.read_campaign(&campaign.code).await? {
-            self.app.table.open_campaign(&campaign.code, fresh.settled).await?;
+            self.app.table.open_campaign(&campaign.code, fresh.settled, &fresh.spec.codes()).await?;
             self.pool = self.app.table.read_pool().await?;
         }
         Ok(())
@@ -365,9 +383,7 @@ impl Dispatch<'_> {
         leads
     }
 
-    async fn start(&mut self, campaign: &Arc<Campaign>, lease: Lease, deadline: Timestamp, pool: &Arc<Pool>) {
-        let LineKey::Claim(claim) = lease.key.clone() else { return };
-        let dial = Dial { campaign: campaign.clone(), claim, lease, deadline, pool: pool.clone() };
+    async fn start(&mut self, dial: Dial) {
         if self.dials.len() >= DIALS_AT_ONCE {
             self.dials.join_next().await;
         }

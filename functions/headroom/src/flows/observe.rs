@@ -57,7 +57,7 @@ impl App {
             Happened::Nothing => Ok(Effect::None),
             Happened::Live => match self.ours(&pool, event).await? {
                 Some(lead) => self.observe_dialed(&lead, &event.call).await,
-                None => self.observe_live(&pool, &event.call, event.kind, &event.agents()).await,
+                None => self.observe_live(&pool, &event.call, event.kind, &event.codes()).await,
             },
             // Each call's end is told twice at least: the second time there is one read to do.
             Happened::Ended(_)
@@ -145,7 +145,7 @@ impl App {
         pool: &Pool,
         call: &CallId,
         kind: Option<Kind>,
-        agents: &[AgentCode],
+        codes: &[AgentCode],
     ) -> Result<Effect, TableError> {
         let Some(kind) = kind else { return Ok(Effect::None) };
         if pool.lines.contains_key(&LineKey::Observed(call.clone()))
@@ -153,8 +153,8 @@ impl App {
         {
             return Ok(Effect::None);
         }
-        let agent = pool.reserves.telling(agents);
-        let taken = self.table.take_observed(pool, call, kind, agent, self.clock.now()).await?;
+        let codes = pool.telling(codes);
+        let taken = self.table.take_observed(pool, call, kind, &codes, self.clock.now()).await?;
         let (pool, effect) = match taken {
             Observed::Taken(pool) => {
                 tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
@@ -219,9 +219,9 @@ impl App {
             return Ok(refusal());
         }
         let mut codes = vec![AgentCode::of(assistant)];
-        codes.extend(event.agents());
-        let agent = pool.reserves.telling(&codes);
-        match self.table.take_answered(&pool, &event.call, agent, self.clock.now()).await? {
+        codes.extend(event.codes());
+        let telling = pool.telling(&codes);
+        match self.table.take_answered(&pool, &event.call, &telling, self.clock.now()).await? {
             Observed::Taken(now) => {
                 if let Some(end) = self.table.read_ended(&event.call).await? {
                     self.end_observed(&now, &event.call, &end).await?;
@@ -232,17 +232,15 @@ impl App {
             }
             // Its `ringing` came first and was recorded, whether there was a line or not, and perhaps as
             // another agent's: a bare number's does not say who will answer.
-            Observed::AlreadyHeld(now)
-                if now.is_within(held_for(&now, &event.call).as_ref(), Kind::Inbound) =>
-            {
+            Observed::AlreadyHeld(now) if now.is_within(&held_by(&now, &event.call), Kind::Inbound) => {
                 Ok(Answer::Assistant(assistant.to_owned()))
             }
             Observed::AlreadyHeld(now) | Observed::Full(now) => {
-                let name = agent.and_then(|agent| now.reserves.agent(agent)).map(AgentName::code);
+                let name = telling.iter().find_map(|code| now.reserves.agent(code)).map(AgentName::code);
                 let overflow = callers.overflow.of(name.iter().chain(&codes)).cloned();
                 tracing::warn!(
                     call.id = %event.call,
-                    rule = now.refusal(agent, Kind::Inbound).unwrap_or(Rule::Limit).name(),
+                    rule = now.refusal(&telling, Kind::Inbound).unwrap_or(Rule::Limit).name(),
                     lines.limit = now.policy.limit(),
                     lines.reserved = now.reserves.total(),
                     lines.shared = now.uses.shared,
@@ -268,9 +266,9 @@ impl App {
     }
 }
 
-/// The agent that an observed call's line counts for.
-fn held_for(pool: &Pool, call: &CallId) -> Option<AgentCode> {
-    pool.lines.get(&LineKey::Observed(call.clone())).and_then(Token::agent)
+/// What the line of an observed call is known by.
+fn held_by(pool: &Pool, call: &CallId) -> Vec<AgentCode> {
+    pool.lines.get(&LineKey::Observed(call.clone())).map(Token::codes).unwrap_or_default()
 }
 
 fn holds(pool: &Pool, claim: &ClaimKey) -> bool {

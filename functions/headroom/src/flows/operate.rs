@@ -1,10 +1,11 @@
-//! What operators change: the limit, the cap, the headroom, the reserves. At once, recorded, and nobody is cut
+//! What operators change: the limit, the cap, the headroom, the reserves, the quotas. At once, recorded, and nobody is cut
 //! off: what is held beyond the new numbers drains (P6).
 
 use std::time::Duration;
 
-use crate::core::ids::AgentName;
+use crate::core::ids::{AgentName, QuotaName};
 use crate::core::pool::{Policy, PolicyError, Pool};
+use crate::core::quota::{Quota, QuotaError};
 use crate::core::reserve::{Reserve, ReserveError};
 use crate::table::TableError;
 use crate::table::changes::Wanted;
@@ -22,16 +23,18 @@ pub struct Asked {
     pub headroom: Option<u32>,
     /// One agent's reserve, whole; without lines, none.
     pub reserve: Option<(AgentName, Reserve)>,
-    /// Parts of `reserve` that nobody asked for.
+    /// Parts of `reserve` and `quota` that nobody asked for.
     pub kept: Kept,
+    /// One quota, whole; without bounds, none.
+    pub quota: Option<(QuotaName, Quota)>,
 }
 
-/// Parts of a reserve that stay as the agent has them, whatever else of it changes.
+/// Parts of a reserve or a quota that stay as they are, whatever else of it changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kept {
     /// What it binds.
     pub binding: bool,
-    /// By which assistants, squads and phone numbers the agent is known.
+    /// By which assistants, squads, phone numbers and organisations its calls are known.
     pub members: bool,
 }
 
@@ -44,6 +47,9 @@ pub enum ChangeError {
     /// The reserves cannot be.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
+    /// The quotas cannot be.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// Lines kept moving under the change.
     #[error("lines moved at each of {TRIES} tries; try again")]
     Busy,
@@ -101,7 +107,17 @@ fn wanted(asked: &Asked, pool: &Pool) -> Result<Wanted, ChangeError> {
         }
         None => pool.reserves.clone(),
     };
-    Ok(Wanted { policy, reserves, configured: None })
+    let quotas = match &asked.quota {
+        Some((name, quota)) => {
+            let mut quota = quota.clone();
+            if let Some(present) = pool.quotas.get(name).filter(|_| asked.kept.members) {
+                quota.members = present.members.clone();
+            }
+            pool.quotas.with(name.clone(), quota)?
+        }
+        None => pool.quotas.clone(),
+    };
+    Ok(Wanted { policy, reserves, quotas, configured: None })
 }
 
 fn with_kept(mut reserve: Reserve, kept: Kept, present: Option<&Reserve>) -> Reserve {

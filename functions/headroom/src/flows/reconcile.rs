@@ -14,6 +14,7 @@ use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::changes::Wanted;
 use crate::table::leads::Step;
+use crate::table::ledger::LeadEnd;
 use crate::vapi::calls::{Call, Listing};
 
 use super::App;
@@ -70,7 +71,7 @@ impl App {
                 // Who finished it may have died before it took the counters off the ledger.
                 CampaignState::Finished => {
                     if let Some(tally) = pool.campaigns.get(&campaign.code) {
-                        self.table.close_campaign(&campaign.code, *tally).await?;
+                        self.table.close_campaign(&campaign.code, tally).await?;
                     }
                 }
                 CampaignState::Paused { .. } => {}
@@ -291,7 +292,7 @@ impl<'a> Look<'a> {
             Step::Refused(Some(_)) => return Ok(()),
         }
         tracing::warn!(line.key = %claim, "line freed: its claim was never made");
-        self.app.free(self.pool, lease, None).await.map(|_| ())
+        self.app.free(self.pool, lease, Some(LeadEnd::NotMade)).await.map(|_| ())
     }
 
     /// A held line whose call Vapi shows.
@@ -350,7 +351,7 @@ impl<'a> Look<'a> {
         let claim = lead.claim();
         if let Step::Moved(_) = self.app.table.give_back(&claim).await? {
             tracing::info!(line.key = %claim, "dial made no call: lead given back");
-            self.app.free(self.pool, lease, None).await?;
+            self.app.free(self.pool, lease, Some(LeadEnd::NotMade)).await?;
             self.pass.given_back += 1;
         }
         Ok(())
@@ -401,7 +402,7 @@ impl<'a> Look<'a> {
                     continue;
                 }
             }
-            if self.app.observe_live(self.pool, &call.id, call.kind, &call.agents).await? == Effect::Taken {
+            if self.app.observe_live(self.pool, &call.id, call.kind, &call.codes).await? == Effect::Taken {
                 self.pass.found += 1;
             }
         }

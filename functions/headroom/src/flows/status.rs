@@ -1,5 +1,7 @@
 //! The present figures for people and scripts: lines by kind, campaigns by what became of their leads.
 
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ids::{AgentName, LineKey, PoolId, Token};
 use crate::core::lead::LeadState;
 use crate::core::pool::Pool;
-use crate::core::reserve::Reserve;
+use crate::core::reserve::{BucketKey, Reserve};
 use crate::table::TableError;
 
 use super::App;
@@ -51,6 +53,9 @@ pub struct PoolStatus {
     pub shared_lines: u32,
     /// What is reserved for whom.
     pub reserves: Vec<ReserveStatus>,
+    /// What bounds some of the calls besides.
+    #[serde(default)]
+    pub quotas: Vec<QuotaStatus>,
     /// Whether more is reserved than the limit, because that has fallen.
     pub over_reserved: bool,
     /// Held by nobody.
@@ -97,6 +102,24 @@ pub struct ReserveStatus {
     pub held: u32,
     /// The part of `held` that goes beyond the reserve and is shared use.
     pub beyond: u32,
+}
+
+/// A quota, in lines and calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaStatus {
+    /// Its name.
+    pub name: String,
+    /// Most lines at once.
+    pub lines: Option<u32>,
+    /// Most calls begun in a second.
+    pub per_second: Option<u32>,
+    /// Most calls begun in a day, UTC.
+    pub per_day: Option<u32>,
+    /// Held by its calls of all kinds.
+    pub held: u32,
+    /// Calls that Headroom began today, if they are counted.
+    pub dialed_today: Option<u32>,
 }
 
 /// A campaign.
@@ -196,6 +219,21 @@ impl PoolStatus {
                 .iter()
                 .map(|(agent, reserve)| reserve_status(pool, agent, reserve))
                 .collect(),
+            quotas: pool
+                .quotas
+                .iter()
+                .map(|(name, quota)| {
+                    let key = BucketKey::quota(name);
+                    QuotaStatus {
+                        name: name.to_string(),
+                        lines: quota.lines.map(NonZeroU32::get),
+                        per_second: quota.per_second.map(NonZeroU32::get),
+                        per_day: quota.per_day.map(NonZeroU32::get),
+                        held: pool.uses.held(&key),
+                        dialed_today: quota.per_day.map(|_| pool.pace(&key).dialed_today(now)),
+                    }
+                })
+                .collect(),
             over_reserved: pool.reserves.total() > u64::from(pool.policy.limit()),
             free: pool.free(),
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
@@ -211,7 +249,8 @@ fn held_lines(pool: &Pool, campaigns: &[Campaign]) -> Vec<HeldLine> {
             LineKey::Claim(claim) => campaigns.iter().find(|campaign| campaign.code == claim.campaign),
             LineKey::Observed(_) => None,
         };
-        let reserved = token.agent().and_then(|code| pool.reserves.agent(&code).cloned());
+        let codes = pool.codes(key, token);
+        let reserved = codes.iter().find_map(|code| pool.reserves.agent(code)).cloned();
         let agent = reserved.or_else(|| campaign?.spec.agent.clone());
         HeldLine {
             kind: token.kind().name().to_owned(),

@@ -95,11 +95,17 @@ impl<'a> Reader<'a> {
         Timestamp::from_millisecond(self.number(name)?).map_err(|_| self.error(name, "is not an instant"))
     }
 
+    /// An optional map.
+    pub(super) fn map_if(&self, name: &str) -> Result<Option<&'a Item>, TableError> {
+        match self.item.get(name) {
+            None => Ok(None),
+            Some(AttributeValue::M(map)) => Ok(Some(map)),
+            Some(_) => Err(self.error(name, "is not a map")),
+        }
+    }
+
     /// A map.
     pub(super) fn map(&self, name: &str) -> Result<&'a Item, TableError> {
-        match self.required(name, self.item.get(name))? {
-            AttributeValue::M(map) => Ok(map),
-            _ => Err(self.error(name, "is not a map")),
-        }
+        self.required(name, self.map_if(name)?)
     }
 }

@@ -1,6 +1,7 @@
-//! Changes of policy and reserves: each is one transaction of the ledger and of its own record, so that none
+//! Changes of policy, reserves and quotas: each is one transaction of the ledger and of its own record, so that none
 //! is made without a record and none recorded without being made.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -9,16 +10,20 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Table, TableError};
+use crate::core::ids::AgentCode;
 use crate::core::pool::{Policy, Pool};
-use crate::core::reserve::{Reserves, Uses};
+use crate::core::quota::Quotas;
+use crate::core::reserve::{BucketKey, Reserves};
 
-/// Policy and reserves as they are to be.
+/// Policy, reserves and quotas as they are to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The numbers.
     pub policy: Policy,
     /// The reserves.
     pub reserves: Reserves,
+    /// The quotas.
+    pub quotas: Quotas,
     /// What the configuration asks for, if this change comes from there.
     pub configured: Option<String>,
 }
@@ -26,7 +31,12 @@ pub struct Wanted {
 impl Wanted {
     /// What a pool has.
     pub fn of(pool: &Pool) -> Self {
-        Self { policy: pool.policy, reserves: pool.reserves.clone(), configured: None }
+        Self {
+            policy: pool.policy,
+            reserves: pool.reserves.clone(),
+            quotas: pool.quotas.clone(),
+            configured: None,
+        }
     }
 }
 
@@ -49,13 +59,27 @@ impl fmt::Display for Wanted {
             if reserve.binding != Default::default() {
                 write!(f, " {}", reserve.binding.name())?;
             }
-            // By codes, since no more is kept of them: that they are others now is on record all the same.
-            for (n, member) in reserve.members.iter().enumerate() {
-                write!(f, "{}{}", if n == 0 { " members " } else { " " }, member.as_str())?;
+            write_members(f, &reserve.members)?;
+        }
+        for (name, quota) in self.quotas.iter() {
+            write!(f, ", quota {name}")?;
+            let bounds =
+                [("lines", quota.lines), ("per-second", quota.per_second), ("per-day", quota.per_day)];
+            for (bound, most) in bounds.into_iter().filter_map(|(bound, most)| Some((bound, most?))) {
+                write!(f, " {bound} {most}")?;
             }
+            write_members(f, &quota.members)?;
         }
         Ok(())
     }
+}
+
+/// By codes, since no more is kept of them: that they are others now is on record all the same.
+fn write_members(f: &mut fmt::Formatter<'_>, members: &BTreeSet<AgentCode>) -> fmt::Result {
+    for (n, member) in members.iter().enumerate() {
+        write!(f, "{}{}", if n == 0 { " members " } else { " " }, member.as_str())?;
+    }
+    Ok(())
 }
 
 /// A change that was made.
@@ -77,11 +101,11 @@ pub struct Change {
 const BY_LEN: usize = 80;
 
 impl Table {
-    /// Changes policy and reserves, in the name of `by`; held lines stay held (P6), and count anew against the
-    /// new reserves. Returns whether it was changed.
+    /// Changes policy, reserves and quotas, in the name of `by`; held lines stay held (P6), and count anew against
+    /// the new ones. Returns whether it was changed.
     ///
-    /// Condition: nothing changed either since `pool` was read, and, if reserves change, no line moved: what
-    /// lines use is counted from those of `pool`. Our own change whose answer was lost is known by its record.
+    /// Condition: nothing changed any of them since `pool` was read, and, if reserves or quotas change, no line
+    /// moved: what lines use is counted from those of `pool`. Our own change whose answer was lost is known by its record.
     pub async fn change_policy(
         &self,
         pool: &Pool,
@@ -138,16 +162,23 @@ impl Table {
             set.push_str(", conf = :conf");
             update = update.expression_attribute_values(":conf", s(configured));
         }
-        if wanted.reserves != pool.reserves {
-            let uses = Uses::of(&wanted.reserves, pool.lines.values());
+        if (&wanted.reserves, &wanted.quotas) != (&pool.reserves, &pool.quotas) {
+            let uses = pool.uses_of(&wanted.reserves, &wanted.quotas);
+            let quotas = wanted.quotas.iter();
+            let quotas = quotas.map(|(name, quota)| (name.to_string(), s(quota.to_string())));
+            let kept = |name| pool.paces.get_key_value(&BucketKey::quota(name));
+            let paces = wanted.quotas.iter().filter_map(|(name, _)| kept(name));
+            let paces = paces.map(|(key, pace)| (key.as_str().to_owned(), s(pace.to_string())));
             let agents = wanted.reserves.iter();
             let agents = agents.map(|(agent, reserve)| (agent.to_string(), s(reserve.to_string())));
             let own = uses.own.iter().map(|(key, held)| (key.as_str().to_owned(), n(held)));
             let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), s(token.as_str())));
-            set.push_str(", rsv = :rsv, own = :own, nshr = :nshr");
+            set.push_str(", rsv = :rsv, quo = :quo, pace = :pace, own = :own, nshr = :nshr");
             condition.push_str(" AND lns = :lns");
             update = update
                 .expression_attribute_values(":rsv", AttributeValue::M(agents.collect()))
+                .expression_attribute_values(":quo", AttributeValue::M(quotas.collect()))
+                .expression_attribute_values(":pace", AttributeValue::M(paces.collect()))
                 .expression_attribute_values(":own", AttributeValue::M(own.collect()))
                 .expression_attribute_values(":lns", AttributeValue::M(lines.collect()))
                 .expression_attribute_values(":nshr", n(uses.shared));

@@ -1,7 +1,7 @@
 //! The ledger: one item per pool with its policy, its counters and a map of the held lines.
 //!
 //! Counters and lines change in the same conditional write, so they agree by construction (P7).
-//! Nothing else writes `ntot`, `nout`, `nfrn`, `ninb`, `nweb`, `nchat`, `nshr`, `own`, `lns` or `cmp`.
+//! Nothing else writes `ntot`, `nout`, `nfrn`, `ninb`, `nweb`, `nchat`, `nshr`, `own`, `pace`, `lns` or `cmp`.
 //!
 //! Whether a line comes from a reserve or from the shared ones, and to which it goes back, depends on the
 //! reserves. So whatever moves a line is conditioned on the revision it was decided for, and on which side of
@@ -10,11 +10,12 @@
 //! | attribute | holds |
 //! |---|---|
 //! | `lim` `cap` `hroom` `rev` | the policy and its revision |
-//! | `rsv` | map: agent → its reserve |
+//! | `rsv` `quo` | maps: agent → its reserve; quota → what it bounds |
 //! | `ntot` `nout` `nfrn` `ninb` `nweb` `nchat` | held lines: all, outbound, the foreign part of it, inbound, web, chat |
-//! | `own` `nshr` | map: reserve → lines held by its own calls; lines held beyond reserves |
+//! | `own` `nshr` | map: reserve or quota → lines held by its own calls; lines held beyond reserves |
+//! | `pace` | map: quota → calls begun today, and when the next may begin |
 //! | `lns` | map: line key → token |
-//! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed |
+//! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed, `k` what its calls are known by |
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
 //! | `org` `seen` `conf` | what Vapi said: our organisation, its limit; the policy last configured |
 
@@ -27,9 +28,10 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::ids::{
-    AgentCode, AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, OrgId, Token,
+    AgentCode, AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, OrgId, QuotaName, Token,
 };
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
+use crate::core::quota::{Pace, Quota, Quotas};
 use crate::core::reserve::{BucketKey, Reserve, Reserves, Uses};
 
 /// What a taking of outbound lines came to.
@@ -61,13 +63,15 @@ pub enum Freed {
     NotHeld,
 }
 
-/// How a lead ended, where the line that is freed was its last.
+/// What the freeing of a line is counted as, besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadEnd {
-    /// Reached.
+    /// The lead was reached: it is over.
     Done,
-    /// Over without being reached.
+    /// The lead is over without being reached.
     Failed,
+    /// The call was surely not made: it is none of a quota's day.
+    NotMade,
 }
 
 /// A rest for outbound.
@@ -144,12 +148,13 @@ impl Table {
     }
 
     /// Takes one line for each of `leases`, all or none, and all from one source (P1, P2). They are of one
-    /// campaign and one agent.
+    /// campaign, which is on the ledger, and known by the same codes.
     ///
-    /// Condition: policy and reserves are still `pool`'s; with these lines the total stays within the limit,
-    /// outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or that
-    /// is full and shared use stays within shared − headroom; no rest; none of the keys is held. A grant
-    /// whose answer was lost is known by its tokens in the old item.
+    /// Condition: policy, reserves and quotas are still `pool`'s; with these lines the total stays within the
+    /// limit, outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or
+    /// that is full and shared use stays within shared − headroom; they fit into each quota that they count in,
+    /// whose pace allows so many dials and was moved on by nobody else; no rest; none of the keys is held. A grant whose answer was lost is
+    /// known by its tokens in the old item.
     pub async fn take(
         &self,
         pool: &Pool,
@@ -158,6 +163,13 @@ impl Table {
         leases: &[Lease],
         now: Timestamp,
     ) -> Result<Taken, TableError> {
+        let ours = |pool: &Pool| leases.iter().all(|lease| pool.lines.get(&lease.key) == Some(&lease.token));
+        let codes = leases.first().map(|lease| pool.codes(&lease.key, &lease.token)).unwrap_or_default();
+        if (pool.slots(&codes, now) as usize) < leases.len() {
+            // Decided by the pace as it was seen, which the write would only have to be unmoved for.
+            let pool = self.read_pool().await?;
+            return Ok(if ours(&pool) { Taken::Granted(pool) } else { Taken::Refused(pool) });
+        }
         let lines = i64::try_from(leases.len()).expect("a pool has fewer lines than 2^63");
         let upto = |most: u32| n(i64::from(most) - lines);
         let mut set = String::from("SET ntot = ntot + :n, nout = nout + :n, cmp.#c.h = cmp.#c.h + :n");
@@ -173,8 +185,7 @@ impl Table {
             .expression_attribute_values(":cap", upto(pool.policy.cap()))
             .expression_attribute_values(":own", upto(campaign_cap.unwrap_or(u32::MAX)))
             .expression_attribute_values(":now", ms(now));
-        let agent = leases.first().and_then(|lease| lease.token.agent());
-        let source = pool.source(agent.as_ref(), Kind::Outbound);
+        let source = pool.source(&codes, Kind::Outbound);
         if let Some(bucket) = source.bucket() {
             set.push_str(", own.#b = own.#b + :n");
             update = update.expression_attribute_names("#b", bucket.key.as_str());
@@ -194,6 +205,22 @@ impl Table {
                 }
             }
         }
+        for (i, (name, quota)) in pool.quotas.of(&codes).enumerate() {
+            let key = BucketKey::quota(name);
+            set.push_str(&format!(", own.#q{i} = own.#q{i} + :n"));
+            update = update.expression_attribute_names(format!("#q{i}"), key.as_str());
+            if let Some(most) = quota.lines {
+                condition.push_str(&format!(" AND own.#q{i} <= :quota{i}"));
+                update = update.expression_attribute_values(format!(":quota{i}"), upto(most.get()));
+            }
+            if quota.is_paced() {
+                let after = pool.pace(&key).after(quota, leases.len() as u32, now);
+                set.push_str(&format!(", pace.#q{i} = :pace{i}"));
+                condition.push_str(&format!(" AND {}", unmoved(pool, &key, i)));
+                update = update.expression_attribute_values(format!(":pace{i}"), s(after.to_string()));
+                update = with_pace(update, pool, &key, i);
+            }
+        }
         for (i, lease) in leases.iter().enumerate() {
             set.push_str(&format!(", lns.#k{i} = :t{i}"));
             condition.push_str(&format!(" AND attribute_not_exists(lns.#k{i})"));
@@ -206,8 +233,7 @@ impl Table {
             Written::Applied(item) => Ok(Taken::Granted(pool_of(item)?)),
             Written::Refused(item) => {
                 let pool = pool_of(item)?;
-                let ours = leases.iter().all(|lease| pool.lines.get(&lease.key) == Some(&lease.token));
-                Ok(if ours { Taken::Granted(pool) } else { Taken::Refused(pool) })
+                Ok(if ours(&pool) { Taken::Granted(pool) } else { Taken::Refused(pool) })
             }
         }
     }
@@ -221,10 +247,10 @@ impl Table {
         pool: &Pool,
         call: &CallId,
         kind: Kind,
-        agent: Option<&AgentCode>,
+        codes: &[AgentCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(pool, &observed(call, kind, agent, now), false).await
+        self.observe(pool, &observed(call, kind, codes, now), false).await
     }
 
     /// Records a caller whom Headroom is asked to answer, if there is a line for them: in the own reserve of
@@ -235,19 +261,19 @@ impl Table {
         &self,
         pool: &Pool,
         call: &CallId,
-        agent: Option<&AgentCode>,
+        codes: &[AgentCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(pool, &observed(call, Kind::Inbound, agent, now), true).await
+        self.observe(pool, &observed(call, Kind::Inbound, codes, now), true).await
     }
 
     /// Records an observed call; with `room`, only if there is a line for it.
     async fn observe(&self, pool: &Pool, lease: &Lease, room: bool) -> Result<Observed, TableError> {
-        let (agent, kind) = (lease.token.agent(), lease.token.kind());
+        let (codes, kind) = (lease.token.codes(), lease.token.kind());
         let mut seen = None;
         for _ in 0..DECISIONS {
             let pool = seen.as_ref().unwrap_or(pool);
-            match self.put_line(pool, &pool.source(agent.as_ref(), kind), lease, room).await? {
+            match self.put_line(pool, &pool.source(&codes, kind), lease, room).await? {
                 Written::Applied(item) => return Ok(Observed::Taken(pool_of(item)?)),
                 Written::Refused(item) => {
                     let now = pool_of(item)?;
@@ -255,7 +281,7 @@ impl Table {
                         return Ok(Observed::AlreadyHeld(now));
                     }
                     // Decided on what is still so: there is no line.
-                    if room && now.refusal(agent.as_ref(), kind).is_some() {
+                    if room && now.refusal(&codes, kind).is_some() {
                         return Ok(Observed::Full(now));
                     }
                     seen = Some(now);
@@ -292,6 +318,10 @@ impl Table {
         }
         if matches!(source, Source::Shared(_)) {
             set.push_str(", nshr = nshr + :one");
+        }
+        for (i, key) in pool.quotas.keys(&lease.token.codes()).enumerate() {
+            set.push_str(&format!(", own.#q{i} = own.#q{i} + :one"));
+            update = update.expression_attribute_names(format!("#q{i}"), key.as_str());
         }
         if room {
             condition.push_str(" AND ntot < :lim");
@@ -342,7 +372,8 @@ impl Table {
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision))
             .expression_attribute_values(":t", s(lease.token.as_str()));
-        let bucket = pool.reserves.bucket(lease.token.agent().as_ref(), kind);
+        let codes = pool.codes(&lease.key, &lease.token);
+        let bucket = pool.reserves.bucket(&codes, kind);
         let beyond = bucket.as_ref().is_none_or(|bucket| pool.uses.held(&bucket.key) > bucket.reserved);
         if let Some(bucket) = &bucket {
             set.push_str(", own.#b = own.#b - :one");
@@ -354,12 +385,27 @@ impl Table {
         if beyond {
             set.push_str(", nshr = nshr - :one");
         }
+        for (i, (name, quota)) in pool.quotas.of(&codes).enumerate() {
+            let key = BucketKey::quota(name);
+            set.push_str(&format!(", own.#q{i} = own.#q{i} - :one"));
+            update = update.expression_attribute_names(format!("#q{i}"), key.as_str());
+            if end == Some(LeadEnd::NotMade)
+                && quota.per_day.is_some()
+                && let Some(pace) = pool.paces.get(&key)
+            {
+                let less = pace.without_one(lease.token.since());
+                set.push_str(&format!(", pace.#q{i} = :pace{i}"));
+                condition.push_str(&format!(" AND {}", unmoved(pool, &key, i)));
+                update = update.expression_attribute_values(format!(":pace{i}"), s(less.to_string()));
+                update = with_pace(update, pool, &key, i);
+            }
+        }
         if let LineKey::Claim(ClaimKey { campaign, .. }) = &lease.key {
             set.push_str(", cmp.#c.h = cmp.#c.h - :one");
             match end {
                 Some(LeadEnd::Done) => set.push_str(", cmp.#c.d = cmp.#c.d + :one"),
                 Some(LeadEnd::Failed) => set.push_str(", cmp.#c.f = cmp.#c.f + :one"),
-                None => {}
+                Some(LeadEnd::NotMade) | None => {}
             }
             update = update.expression_attribute_names("#c", campaign.as_str());
         }
@@ -415,11 +461,16 @@ impl Table {
     }
 
     /// Makes sure that a campaign under way has its counters on the ledger, from `settled` (done,
-    /// failed) if it had none. Counters that are there stay as they are.
-    pub async fn open_campaign(&self, code: &CampaignCode, settled: (u32, u32)) -> Result<(), TableError> {
-        let tally = Item::from(
-            [("h", n(0)), ("d", n(settled.0)), ("f", n(settled.1))].map(|(k, v)| (k.to_owned(), v)),
-        );
+    /// failed) if it had none, and what its calls are known by. Counters that are there stay as they are.
+    pub async fn open_campaign(
+        &self,
+        code: &CampaignCode,
+        settled: (u32, u32),
+        codes: &[AgentCode],
+    ) -> Result<(), TableError> {
+        let codes: String = codes.iter().map(AgentCode::as_str).collect();
+        let tally = [("h", n(0)), ("d", n(settled.0)), ("f", n(settled.1)), ("k", s(codes))];
+        let tally = Item::from(tally.map(|(k, v)| (k.to_owned(), v)));
         let sent = self
             .ledger()
             .update_expression("SET cmp.#c = if_not_exists(cmp.#c, :tally)")
@@ -433,7 +484,7 @@ impl Table {
     /// Takes a finished campaign's counters off the ledger.
     ///
     /// Condition: they are still `tally`, with no line held. Otherwise they stay.
-    pub async fn close_campaign(&self, code: &CampaignCode, tally: Tally) -> Result<(), TableError> {
+    pub async fn close_campaign(&self, code: &CampaignCode, tally: &Tally) -> Result<(), TableError> {
         let sent = self
             .ledger()
             .update_expression("REMOVE cmp.#c")
@@ -449,13 +500,29 @@ impl Table {
 }
 
 /// The line of a call that Headroom did not dial.
-fn observed(call: &CallId, kind: Kind, agent: Option<&AgentCode>, now: Timestamp) -> Lease {
-    let token = Token::new(kind, now, 0);
-    let token = match agent {
-        Some(agent) => token.for_agent(agent),
-        None => token,
-    };
-    Lease { key: LineKey::Observed(call.clone()), token }
+fn observed(call: &CallId, kind: Kind, codes: &[AgentCode], now: Timestamp) -> Lease {
+    Lease { key: LineKey::Observed(call.clone()), token: Token::new(kind, now, 0).known_by(codes) }
+}
+
+/// The condition that the `i`th quota's pace is still the pool's; [`with_pace`] gives its value.
+fn unmoved(pool: &Pool, key: &BucketKey, i: usize) -> String {
+    if pool.paces.contains_key(key) {
+        format!("pace.#q{i} = :was{i}")
+    } else {
+        format!("attribute_not_exists(pace.#q{i})")
+    }
+}
+
+fn with_pace(
+    update: UpdateItemFluentBuilder,
+    pool: &Pool,
+    key: &BucketKey,
+    i: usize,
+) -> UpdateItemFluentBuilder {
+    match pool.paces.get(key) {
+        Some(pace) => update.expression_attribute_values(format!(":was{i}"), s(pace.to_string())),
+        None => update,
+    }
 }
 
 /// The counters besides the total that a line of this kind moves.
@@ -488,9 +555,11 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         let code = code.parse().map_err(|_| read.error("cmp", "has a key that is no campaign code"))?;
         let tally = tally.as_m().map_err(|_| read.error("cmp", "has an entry that is no map"))?;
         let tally = Reader::new(tally, "campaign counters");
+        let codes = tally.text_if("k")?.unwrap_or_default();
+        let codes = AgentCode::split(codes).map_err(|_| tally.error("k", "is no codes"))?;
         campaigns.insert(
             code,
-            Tally { held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },
+            Tally { codes, held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },
         );
     }
     let mut agents = Vec::new();
@@ -502,6 +571,21 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         }
     }
     let reserves = Reserves::new(agents).map_err(|error| read.error("rsv", &error.to_string()))?;
+    let mut quotas = Vec::new();
+    for (name, quota) in read.map_if("quo")?.into_iter().flatten() {
+        let parsed = quota.as_s().ok().and_then(|quota| quota.parse::<Quota>().ok());
+        match (name.parse::<QuotaName>(), parsed) {
+            (Ok(name), Some(quota)) => quotas.push((name, quota)),
+            _ => return Err(read.error("quo", "has an entry that is no quota")),
+        }
+    }
+    let quotas = Quotas::new(quotas).map_err(|error| read.error("quo", &error.to_string()))?;
+    let mut paces = BTreeMap::new();
+    for (key, pace) in read.map_if("pace")?.into_iter().flatten() {
+        let parsed = pace.as_s().ok().and_then(|pace| pace.parse::<Pace>().ok());
+        let pace = parsed.ok_or_else(|| read.error("pace", "has an entry that is no pace"))?;
+        paces.insert(BucketKey::from(key.clone()), pace);
+    }
     let own = read.map("own")?;
     let own_counts = Reader::new(own, "reserve counters");
     let own = own.keys().map(|key| Ok((BucketKey::from(key.clone()), own_counts.number(key)?)));
@@ -509,6 +593,8 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     Ok(Pool {
         policy,
         reserves,
+        quotas,
+        paces,
         revision: read.number("rev")?,
         counts: Counts {
             total: read.number("ntot")?,

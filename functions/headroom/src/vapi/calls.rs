@@ -18,8 +18,8 @@ pub struct Call {
     pub org: Option<OrgId>,
     /// Whose call it is by its type; outbound ones are foreign until a claim of ours is found.
     pub kind: Option<Kind>,
-    /// What its agent may be known by, the most telling first: squad, assistant, phone number.
-    pub agents: Vec<AgentCode>,
+    /// What it is known by, the most telling first: squad, assistant, phone number.
+    pub codes: Vec<AgentCode>,
     /// The reservation that the call says it was made for. A claim, to be checked with the table.
     pub claim: Option<ClaimKey>,
     /// Vapi's status word.
@@ -156,7 +156,7 @@ impl RawCall<'_> {
             id: self.id.parse().ok()?,
             org: self.org_id.as_deref().and_then(|org| org.parse().ok()),
             kind: self.kind(),
-            agents: {
+            codes: {
                 let number = self.phone_number_id.iter().map(|number| AgentCode::of(number));
                 self.assistants().into_iter().chain(number).collect()
             },

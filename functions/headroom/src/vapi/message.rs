@@ -150,8 +150,8 @@ impl ServerMessage {
 }
 
 impl CallEvent {
-    /// What the call's agent may be known by, the most telling first.
-    pub fn agents(&self) -> Vec<AgentCode> {
+    /// What the call is known by, the most telling first.
+    pub fn codes(&self) -> Vec<AgentCode> {
         let number = self.number.iter().map(|number| AgentCode::of(number));
         self.assistants.iter().cloned().chain(number).collect()
     }
