@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     clock::{iso, parse_iso},
     fate::{self, About},
-    shared::Shared,
+    shared::{MAIN, Shared},
     truth::CallKind,
     wire::type_of,
     world::World,
@@ -81,13 +81,13 @@ impl Steps {
     }
 }
 
-/// Answers a whole request, or says what is wrong with it.
-pub(crate) fn answer(sim: &Shared, body: &Value) -> Result<Vec<Value>, String> {
+/// Answers a whole request of an org's, or says what is wrong with it.
+pub(crate) fn answer(sim: &Shared, org: usize, body: &Value) -> Result<Vec<Value>, String> {
     let request = Request::deserialize(body).map_err(|error| error.to_string())?;
-    request.queries.iter().map(|query| answer_one(sim, query)).collect()
+    request.queries.iter().map(|query| answer_one(sim, org, query)).collect()
 }
 
-fn answer_one(sim: &Shared, query: &Query) -> Result<Value, String> {
+fn answer_one(sim: &Shared, org: usize, query: &Query) -> Result<Value, String> {
     let range = &query.time_range;
     let now = sim.clock.now_ms();
     let moment = |text: &Option<String>, default: f64| match text {
@@ -110,7 +110,7 @@ fn answer_one(sim: &Shared, query: &Query) -> Result<Value, String> {
         Steps { start: moment(&range.start, now - 7.0 * DAY_MS)?, end: moment(&range.end, now)?, step_ms };
     let rows = match query.table.as_str() {
         "subscription" => concurrency(sim, query, &steps)?,
-        "call" => calls(sim, query, &steps)?,
+        "call" => calls(sim, org, query, &steps)?,
         _ => return Err("table must be one of: call, subscription".into()),
     };
     Ok(json!({
@@ -120,7 +120,7 @@ fn answer_one(sim: &Shared, query: &Query) -> Result<Value, String> {
     }))
 }
 
-/// Table `subscription`: the most calls at once in each step.
+/// Table `subscription`: the most lines at once in each step, over all orgs.
 fn concurrency(sim: &Shared, query: &Query, steps: &Steps) -> Result<Vec<Value>, String> {
     if query.operations.iter().any(|o| (o.operation.as_str(), o.column.as_str()) != ("max", "concurrency")) {
         return Err("operations: of the table subscription the simulator knows the max of concurrency".into());
@@ -155,8 +155,9 @@ fn concurrency(sim: &Shared, query: &Query, steps: &Steps) -> Result<Vec<Value>,
     Ok(peaks.into_iter().map(row).collect())
 }
 
-/// Table `call`: how many calls began in each step and how long they were, in minutes.
-fn calls(sim: &Shared, query: &Query, steps: &Steps) -> Result<Vec<Value>, String> {
+/// Table `call`: how many calls of an org began in each step and how long they were, in minutes. The
+/// invented past is the main org's.
+fn calls(sim: &Shared, org: usize, query: &Query, steps: &Steps) -> Result<Vec<Value>, String> {
     let knows = |o: &Operation| {
         matches!((o.operation.as_str(), o.column.as_str()), ("count", "id") | ("sum", "duration"))
     };
@@ -176,7 +177,7 @@ fn calls(sim: &Shared, query: &Query, steps: &Steps) -> Result<Vec<Value>, Strin
         let sum = sums.entry((steps.of(ms), group(kind, reason))).or_default();
         *sum = (sum.0 + count, sum.1 + minutes);
     };
-    for (ms, level) in past(sim, steps).filter(|(_, level)| *level > 0) {
+    for (ms, level) in past(sim, steps).filter(|(_, level)| org == MAIN && *level > 0) {
         let kind = match (ms / MINUTE_MS) as u64 % 10 {
             0..6 => CallKind::Outbound,
             6..9 => CallKind::Inbound,
@@ -185,7 +186,7 @@ fn calls(sim: &Shared, query: &Query, steps: &Steps) -> Result<Vec<Value>, Strin
         note(ms, kind, Some("customer-ended-call"), u64::from(level).div_ceil(2), f64::from(level));
     }
     let world: &World = &sim.world();
-    for call in world.calls.iter().filter(|call| steps.has(call.created_ms)) {
+    for call in world.calls.iter().filter(|call| call.org == org && steps.has(call.created_ms)) {
         let length_ms = call.started_ms.zip(call.ended_ms).map_or(0.0, |(started, ended)| ended - started);
         note(call.created_ms, call.kind, call.ended_reason, 1, length_ms / MINUTE_MS);
     }

@@ -1,4 +1,4 @@
-//! Vapi's HTTP API, as far as it is simulated: its routes, its key, and what it lets one read and end.
+//! Vapi's HTTP API, as far as it is simulated: its routes, its keys, and what it lets one read and end.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -77,15 +77,16 @@ async fn nothing_here(method: Method, uri: Uri) -> Response {
     refusal(StatusCode::NOT_FOUND, &format!("Cannot {method} {}", uri.path()))
 }
 
-/// Proof that a request carried the account's key.
-pub(crate) struct Keyed;
+/// The org whose key a request carried.
+pub(crate) struct Keyed(pub(crate) usize);
 
 impl FromRequestParts<Arc<Shared>> for Keyed {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, sim: &Arc<Shared>) -> Result<Self, Response> {
-        if bearer(&parts.headers) == Some(sim.api_key.as_str()) {
-            return Ok(Self);
+        let key = bearer(&parts.headers);
+        if let Some(org) = sim.orgs.iter().position(|org| key == Some(&org.api_key)) {
+            return Ok(Self(org));
         }
         let hint = "Invalid Key. Hot tip, you may be using the private key instead of the public key, or vice versa.";
         Err(refusal(StatusCode::UNAUTHORIZED, hint))
@@ -96,13 +97,15 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-async fn read_call(State(sim): State<Arc<Shared>>, _: Keyed, Path(id): Path<String>) -> Response {
+async fn read_call(State(sim): State<Arc<Shared>>, Keyed(org): Keyed, Path(id): Path<String>) -> Response {
     sim.latency().await;
     let world = sim.world();
     let as_of = sim.read_as_of(&world);
     let shown = world
         .find(&id)
-        .and_then(|index| CallObject::as_read(&world.calls[index], &sim.url, &sim.org_id, as_of));
+        .map(|index| &world.calls[index])
+        .filter(|call| call.org == org)
+        .and_then(|call| CallObject::as_read(call, &sim.url, &sim.orgs[org].id, as_of));
     match shown {
         Some(call) => Json(call).into_response(),
         None => refusal(StatusCode::NOT_FOUND, "Call not found"),
@@ -111,7 +114,7 @@ async fn read_call(State(sim): State<Arc<Shared>>, _: Keyed, Path(id): Path<Stri
 
 async fn list_calls(
     State(sim): State<Arc<Shared>>,
-    _: Keyed,
+    Keyed(org): Keyed,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let filter = match Filter::read(&query) {
@@ -128,9 +131,10 @@ async fn list_calls(
         .iter()
         .rev()
         .take_while(|call| filter.created.reaches(call.created_ms))
+        .filter(|call| call.org == org)
         .filter(|call| call.updated_ms(as_of).is_some_and(|updated_ms| filter.admits(call, updated_ms)))
         .take(filter.limit)
-        .filter_map(|call| CallObject::as_read(call, &sim.url, &sim.org_id, as_of))
+        .filter_map(|call| CallObject::as_read(call, &sim.url, &sim.orgs[org].id, as_of))
         .collect();
     Json(listed).into_response()
 }
@@ -153,9 +157,9 @@ async fn control_call(
     Json(json!({})).into_response()
 }
 
-async fn analyse(State(sim): State<Arc<Shared>>, _: Keyed, Json(body): Json<Value>) -> Response {
+async fn analyse(State(sim): State<Arc<Shared>>, Keyed(org): Keyed, Json(body): Json<Value>) -> Response {
     sim.latency().await;
-    match analytics::answer(&sim, &body) {
+    match analytics::answer(&sim, org, &body) {
         Ok(results) => Json(results).into_response(),
         Err(wrong) => bad_request(vec![wrong]),
     }

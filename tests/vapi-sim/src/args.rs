@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr};
 
 use clap::{Args as ClapArgs, Parser};
 use vapi_sim::{
-    Config, Faults, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+    Config, Faults, Org, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
 };
 
 /// A simulated Vapi: API, telephony, line limit, webhooks, faults.
@@ -13,7 +13,7 @@ use vapi_sim::{
 /// GET /sim/truth (everything), GET /sim/summary (the counts), PUT /sim/lines {"lines": 20},
 /// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/traffic {"inboundPerHour": 60},
 /// PUT /sim/telephony {"answer": 1}, POST /sim/ring-in. A PUT changes the members it names
-/// and answers with all of them.
+/// and answers with all of them. Traffic and ring-in are the main org's; with ?org=ID, that org's.
 #[derive(Parser)]
 #[command(name = "vapi-sim", version, verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -29,12 +29,16 @@ pub(crate) struct Args {
     /// All chance comes from this
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The private key that requests must carry as a bearer token
+    /// The main org's private key, which requests must carry as a bearer token
     #[arg(long, default_value_t = Config::default().api_key)]
     api_key: String,
-    /// The organization that every call belongs to
+    /// The main org
     #[arg(long, default_value_t = Config::default().org_id, value_name = "UUID")]
     org_id: String,
+    /// Another org on the same lines, with its own key and traffic (members as in PUT /sim/traffic);
+    /// webhook=URL sends its messages there, with the main org's proof. May be repeated
+    #[arg(long = "org", value_name = "UUID,KEY[,NAME=VALUE..]")]
+    orgs: Vec<OrgArg>,
     #[command(flatten)]
     webhook: WebhookArgs,
     #[command(flatten)]
@@ -162,6 +166,40 @@ struct FaultArgs {
     stuck: f64,
 }
 
+/// One `--org`.
+#[derive(Clone)]
+struct OrgArg {
+    org_id: String,
+    api_key: String,
+    webhook: Option<String>,
+    traffic: Traffic,
+}
+
+impl FromStr for OrgArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',').map(str::to_owned);
+        let (Some(org_id), Some(api_key)) = (parts.next(), parts.next()) else {
+            return Err("a UUID and a key with a comma between them".into());
+        };
+        let mut members = serde_json::Map::new();
+        for part in parts {
+            let (name, value) = part.split_once('=').ok_or("NAME=VALUE after the key")?;
+            members.insert(name.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into()));
+        }
+        let webhook = members.remove("webhook").and_then(|url| url.as_str().map(str::to_owned));
+        Ok(Self { org_id, api_key, webhook, traffic: Traffic::default().merged(members.into())? })
+    }
+}
+
+impl OrgArg {
+    fn with(self, auth: &WebhookAuth) -> Org {
+        let webhook = self.webhook.map(|url| Webhook { url, auth: auth.clone() });
+        Org { org_id: self.org_id, api_key: self.api_key, webhook, traffic: self.traffic }
+    }
+}
+
 impl Args {
     /// The configuration, if it makes sense.
     pub(crate) fn into_config(self) -> Result<Config, String> {
@@ -209,6 +247,7 @@ impl Args {
         telephony.check()?;
         traffic.check()?;
         faults.check()?;
+        let orgs = self.orgs.into_iter().map(|org| org.with(&auth)).collect::<Vec<_>>();
         if !(self.speed > 0.0 && self.speed.is_finite()) {
             return Err("the speed is above zero".into());
         }
@@ -222,6 +261,30 @@ impl Args {
             telephony,
             traffic,
             faults,
+            orgs,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_org_is_an_id_a_key_and_what_it_does() {
+        let args = Args::parse_from([
+            "vapi-sim",
+            "--org=org-2,key-2",
+            "--org=org-3,key-3,inboundPerHour=60,assistantId=desk,webhook=http://127.0.0.1:1/vapi",
+        ]);
+        let orgs = args.into_config().unwrap().orgs;
+        let quiet = (orgs[0].api_key.as_str(), orgs[0].traffic.inbound_per_hour, orgs[0].webhook.is_none());
+        assert_eq!(quiet, ("key-2", 0.0, true));
+        let busy = (orgs[1].org_id.as_str(), orgs[1].traffic.inbound_per_hour, orgs[1].webhook.is_none());
+        assert_eq!(busy, ("org-3", 60.0, false));
+        assert_eq!(orgs[1].traffic.assistant_id, "desk");
+        for wrong in ["--org=org-2", "--org=org-2,key-2,inbound", "--org=org-2,key-2,inboundPerDay=1"] {
+            assert!(Args::try_parse_from(["vapi-sim", wrong]).is_err(), "{wrong}");
+        }
     }
 }

@@ -26,15 +26,15 @@ pub(crate) fn lead_outbound(sim: &Arc<Shared>, begun: Begun, fate: Fate) {
     });
 }
 
-/// A caller: takes a line and is led to the end of the call, or hears a busy signal.
-pub(crate) fn ring_in(sim: &Arc<Shared>) {
-    let traffic = sim.traffic.borrow().clone();
+/// A caller of an org: takes a line and is led to the end of the call, or hears a busy signal.
+pub(crate) fn ring_in(sim: &Arc<Shared>, org: usize) {
+    let traffic = sim.orgs[org].traffic.borrow().clone();
     let nth = {
-        let callers = &mut sim.world().counts.callers;
+        let callers = &mut sim.world().orgs[org].callers;
         *callers += 1;
         *callers
     };
-    let key = fate::key(sim.seed, About::Inbound, 0, nth);
+    let key = fate::key(sim.seed, About::Inbound, org as u64, nth);
     // One caller in twenty withholds the number.
     let number = (!key.is_multiple_of(20)).then(|| format!("+1555555{:04}", 1000 + key % 9000));
     let given = Given {
@@ -46,30 +46,30 @@ pub(crate) fn ring_in(sim: &Arc<Shared>) {
         number,
         ..Given::default()
     };
-    let Some(begun) = begin(sim, CallKind::Inbound, key, given) else { return };
+    let Some(begun) = begin(sim, org, CallKind::Inbound, key, given) else { return };
     let life = Life::of(sim, begun);
     sim.spawn(lead_inbound(life, key, traffic.ask_assistant));
 }
 
 /// A visitor of a web page who starts to talk; the same.
-pub(crate) fn web_visit(sim: &Arc<Shared>) {
-    let Traffic { assistant_id, .. } = sim.traffic.borrow().clone();
+pub(crate) fn web_visit(sim: &Arc<Shared>, org: usize) {
+    let Traffic { assistant_id, .. } = sim.orgs[org].traffic.borrow().clone();
     let nth = {
-        let visits = &mut sim.world().counts.web_visits;
+        let visits = &mut sim.world().orgs[org].web_visits;
         *visits += 1;
         *visits
     };
-    let key = fate::key(sim.seed, About::Web, 0, nth);
+    let key = fate::key(sim.seed, About::Web, org as u64, nth);
     let given = Given { assistant_id: Some(assistant_id), ..Given::default() };
-    let Some(begun) = begin(sim, CallKind::Web, key, given) else { return };
+    let Some(begun) = begin(sim, org, CallKind::Web, key, given) else { return };
     let mut life = Life::of(sim, begun);
     let fate = sim.inbound_fate(key, &Given::default());
     sim.spawn(async move { life.lead(fate).await });
 }
 
-fn begin(sim: &Shared, kind: CallKind, key: u64, given: Given) -> Option<Begun> {
+fn begin(sim: &Shared, org: usize, kind: CallKind, key: u64, given: Given) -> Option<Begun> {
     let now = sim.clock.now_ms();
-    let call = NewCall { id: sim.call_id(key, now), key, kind, given: Arc::new(given), arrived_ms: now };
+    let call = NewCall { id: sim.call_id(key, now), org, key, kind, given: Arc::new(given), arrived_ms: now };
     sim.world().begin(now, call).ok()
 }
 
@@ -78,7 +78,7 @@ async fn lead_inbound(mut life: Life, key: u64, asks: bool) {
     if asks {
         // The line is held while the server thinks. The ringing update is on its way at the same time,
         // so the server may see either of them first.
-        match inbound::ask(&life.sim, &life.snapshot).await {
+        match inbound::ask(&life.sim, life.begun.index, &life.snapshot).await {
             Answer::Taken(change) => life.answer(change),
             Answer::Forwarded(destination) => {
                 life.destination = Some(destination);
@@ -119,7 +119,7 @@ impl Life {
         let (snapshot, key) = {
             let world = sim.world();
             let call = &world.calls[begun.index];
-            (Snapshot::of(call, &sim.url, &sim.org_id), call.key)
+            (Snapshot::of(call, &sim.url, &sim.orgs[call.org].id), call.key)
         };
         Self {
             outbox: Outbox::open(sim, begun.index, key),
@@ -137,7 +137,7 @@ impl Life {
         let mut world = self.sim.world();
         let call = &mut world.calls[self.begun.index];
         change(Arc::make_mut(&mut call.given));
-        self.snapshot = Snapshot::of(call, &self.sim.url, &self.sim.org_id);
+        self.snapshot = Snapshot::of(call, &self.sim.url, &self.sim.orgs[call.org].id);
     }
 
     /// Goes through the steps of a fate, counted from now, unless someone ends the call before.

@@ -1,4 +1,4 @@
-//! How server messages get to the server of the account, and its answers back: over HTTP, or to a
+//! How server messages get to the server of an org, and its answers back: over HTTP, or to a
 //! function of the same process that takes the same request.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};

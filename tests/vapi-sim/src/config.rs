@@ -1,11 +1,11 @@
-//! What a simulation is made of: the account, where webhooks go, how people answer, who calls in, and
-//! what goes wrong.
+//! What a simulation is made of: the subscription and its orgs, where webhooks go, how people answer, who
+//! calls in, and what goes wrong.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything a simulation starts from.
+/// Everything a simulation starts from. Its own key, id, webhook and traffic are those of the main org.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// All chance comes from this.
@@ -14,18 +14,20 @@ pub struct Config {
     pub speed: f64,
     /// The subscription's limit of concurrent calls.
     pub lines: u32,
-    /// The private key that API requests must carry as a bearer token.
+    /// The main org's private key, which its API requests must carry as a bearer token.
     pub api_key: String,
-    /// The organization that every call belongs to; a UUID.
+    /// The main org's id; a UUID.
     pub org_id: String,
-    /// Where server messages go. Without it none are sent.
+    /// Where the main org's server messages go. Without it none are sent.
     pub webhook: Option<Webhook>,
     /// How called people and the API behave.
     pub telephony: Telephony,
-    /// Calls that nobody asked for through the API.
+    /// The main org's calls that nobody asked for through the API.
     pub traffic: Traffic,
     /// What goes wrong, and how often.
     pub faults: Faults,
+    /// The other orgs on the subscription. All share its lines, and each sees only its own calls.
+    pub orgs: Vec<Org>,
 }
 
 impl Default for Config {
@@ -40,6 +42,31 @@ impl Default for Config {
             telephony: Telephony::default(),
             traffic: Traffic::default(),
             faults: Faults::default(),
+            orgs: Vec::new(),
+        }
+    }
+}
+
+/// An org beside the main one. Its id and its key are its own: the first org with either has it.
+#[derive(Clone, Debug)]
+pub struct Org {
+    /// Its id; a UUID.
+    pub org_id: String,
+    /// Its private key.
+    pub api_key: String,
+    /// Where its server messages go. Without it nobody hears of its calls.
+    pub webhook: Option<Webhook>,
+    /// Its calls that nobody asked for through the API.
+    pub traffic: Traffic,
+}
+
+impl Default for Org {
+    fn default() -> Self {
+        Self {
+            org_id: "7b9d0c52-41fe-4c0a-9d6e-52a7b1c3d011".into(),
+            api_key: "sim-other-private-key".into(),
+            webhook: None,
+            traffic: Traffic::default(),
         }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::StatusCode,
+    extract::{FromRequestParts, Query, State},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     calls,
     config::{Faults, Telephony, Traffic},
     settings::Settings,
-    shared::Shared,
+    shared::{MAIN, Shared},
 };
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -54,14 +55,34 @@ async fn telephony(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) ->
     settle(merged, |telephony| world.telephony = telephony)
 }
 
-async fn traffic(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
-    let merged = Traffic::merged(&sim.traffic.borrow(), change);
-    settle(merged, |traffic| drop(sim.traffic.send_replace(traffic)))
+async fn traffic(State(sim): State<Arc<Shared>>, Meant(org): Meant, Json(change): Json<Value>) -> Response {
+    let traffic = &sim.orgs[org].traffic;
+    let merged = Traffic::merged(&traffic.borrow(), change);
+    settle(merged, |changed| drop(traffic.send_replace(changed)))
 }
 
-async fn ring_in(State(sim): State<Arc<Shared>>) -> StatusCode {
-    calls::ring_in(&sim);
+async fn ring_in(State(sim): State<Arc<Shared>>, Meant(org): Meant) -> StatusCode {
+    calls::ring_in(&sim, org);
     StatusCode::ACCEPTED
+}
+
+/// The org that a request means with `?org=`; without it, the main one.
+struct Meant(usize);
+
+impl FromRequestParts<Arc<Shared>> for Meant {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, sim: &Arc<Shared>) -> Result<Self, Response> {
+        let Query(which) = Query::<Which>::try_from_uri(&parts.uri).map_err(IntoResponse::into_response)?;
+        let org = which.org.map_or(Some(MAIN), |id| sim.org(&id));
+        org.map(Self).ok_or_else(|| refusal(StatusCode::NOT_FOUND, "no such org"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    org: Option<String>,
 }
 
 /// Answers with the settings as they are now, or with why they stay as they were.

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) async fn create_call(
     State(sim): State<Arc<Shared>>,
     ConnectInfo(switch): ConnectInfo<Switch>,
-    _: Keyed,
+    Keyed(org): Keyed,
     body: Bytes,
 ) -> Response {
     let given = match request::read(&body) {
@@ -36,7 +36,7 @@ pub(crate) async fn create_call(
         Err(wrong) => return bad_request(wrong),
     };
     // In a task of its own: a client that gives up does not take back what it asked for.
-    let creation = sim.spawn(create(Arc::clone(&sim), switch, given));
+    let creation = sim.spawn(create(Arc::clone(&sim), org, switch, given));
     match creation.await {
         Ok(Some(Some(answer))) => return answer,
         // The server drops this wait as soon as the client is gone.
@@ -47,10 +47,10 @@ pub(crate) async fn create_call(
 }
 
 /// Nothing if there is never to be an answer.
-async fn create(sim: Arc<Shared>, switch: Switch, given: Given) -> Option<Response> {
+async fn create(sim: Arc<Shared>, org: usize, switch: Switch, given: Given) -> Option<Response> {
     let arrived_ms = sim.clock.now_ms();
     let number = given.number.clone().unwrap_or_default();
-    let (post_key, fate) = {
+    let (key, fate) = {
         let mut world = sim.world();
         let nth = world.note_post(&number);
         let key = fate::key(sim.seed, About::Post, fate::hash(&number), nth);
@@ -72,7 +72,7 @@ async fn create(sim: Arc<Shared>, switch: Switch, given: Given) -> Option<Respon
         }
         _ => {}
     }
-    let dialled = dial(&sim, arrived_ms, post_key, fate, given);
+    let dialled = dial(&sim, Post { org, arrived_ms, key, fate, given });
     tokio::time::sleep(half).await;
     match fate.fault.filter(|_| dialled.is_created) {
         Some(PostFault::Error522) => {
@@ -89,6 +89,15 @@ async fn create(sim: Arc<Shared>, switch: Switch, given: Given) -> Option<Respon
     }
 }
 
+/// A request that reached the limit.
+struct Post {
+    org: usize,
+    arrived_ms: f64,
+    key: u64,
+    fate: PostFate,
+    given: Given,
+}
+
 /// What came of a request that reached the limit.
 struct Dialled {
     is_created: bool,
@@ -96,22 +105,23 @@ struct Dialled {
 }
 
 /// Creates the call if a line is free: the 201. Otherwise the refusal, in the shape that is due.
-fn dial(sim: &Arc<Shared>, arrived_ms: f64, post_key: u64, post: PostFate, given: Given) -> Dialled {
+fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
+    let Post { org, arrived_ms, given, .. } = post;
     let mut world = sim.world();
     let now = sim.clock.now_ms();
     let number = given.number.as_deref().unwrap_or_default();
     // A call's life hangs on how many calls its number got before, and not on requests that made none.
     let key = fate::key(sim.seed, About::Outbound, fate::hash(number), world.dials_to(number));
-    let id = sim.call_id(post_key, now);
+    let id = sim.call_id(post.key, now);
     let max_seconds = given.max_seconds();
-    let call = NewCall { id, key, kind: CallKind::Outbound, given: Arc::new(given), arrived_ms };
+    let call = NewCall { id, org, key, kind: CallKind::Outbound, given: Arc::new(given), arrived_ms };
     let (begun, fate) = match world.begin(now, call) {
         Ok(begun) => (begun, fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds)),
-        Err(call) if post.over_limit_shape == OverLimitShape::EndedLater => {
+        Err(call) if post.fate.over_limit_shape == OverLimitShape::EndedLater => {
             (world.begin_without_line(now, call), fate::over_limit(key))
         }
         Err(call) => {
-            let answer = over_limit(sim, post.over_limit_shape, world.lines, &call, now);
+            let answer = over_limit(sim, post.fate.over_limit_shape, world.lines, &call, now);
             return Dialled { is_created: false, answer };
         }
     };
@@ -121,7 +131,7 @@ fn dial(sim: &Arc<Shared>, arrived_ms: f64, post_key: u64, post: PostFate, given
         concurrency_limit: world.lines,
         remaining_concurrent_calls: world.free_lines(),
     };
-    let mut object = CallObject::as_created(&world.calls[begun.index], &sim.url, &sim.org_id);
+    let mut object = CallObject::as_created(&world.calls[begun.index], &sim.url, &sim.orgs[org].id);
     object.subscription_limits = Some(limits);
     let answer = (StatusCode::CREATED, Json(object)).into_response();
     drop(world);
@@ -144,7 +154,8 @@ fn over_limit(sim: &Shared, shape: OverLimitShape, lines: u32, call: &NewCall, n
         OverLimitShape::Http404 => refusal(StatusCode::NOT_FOUND, "reach concurrency limit"),
         OverLimitShape::Created201 => {
             let body = json!({
-                "id": call.id.to_string(), "orgId": sim.org_id, "createdAt": iso(now), "updatedAt": iso(now),
+                "id": call.id.to_string(), "orgId": sim.orgs[call.org].id,
+                "createdAt": iso(now), "updatedAt": iso(now),
                 "subscriptionLimits": limits,
             });
             (StatusCode::CREATED, Json(body)).into_response()

@@ -29,12 +29,12 @@ pub(crate) enum Answer {
     },
 }
 
-/// Sends `assistant-request` and waits for the answer.
-pub(crate) async fn ask(sim: &Shared, snapshot: &Snapshot) -> Answer {
+/// Sends `assistant-request` for a call and waits for the answer.
+pub(crate) async fn ask(sim: &Shared, index: usize, snapshot: &Snapshot) -> Answer {
     let webhook = {
         let mut world = sim.world();
         world.counts.assistant_requests += 1;
-        world.webhook.clone()
+        world.webhook(index).cloned()
     };
     let Some(webhook) = webhook else {
         return refused("assistant-request-failed", "no server URL", Value::Null);

@@ -10,6 +10,8 @@
 //!   an `assistant-request`.
 //! - Chance comes from one seed. What happens to a call depends on the seed, its number and how often
 //!   that number was called, never on which of two requests came first.
+//! - Several orgs may share the subscription. What is counted against the limit is counted over all of
+//!   them; what is read with an org's key, and what its server is told, is its own.
 //! - A line is taken when a call is created and freed at its real end, before the `ended` webhook leaves.
 
 mod analytics;
@@ -36,8 +38,10 @@ mod world;
 
 pub use carrier::Deliver;
 pub use config::{
-    Config, Faults, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+    Config, Faults, Org, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
 };
 pub use settings::Settings;
 pub use sim::Sim;
-pub use truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts};
+pub use truth::{
+    Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, OrgLines, Truth, WebhookCounts,
+};

@@ -1,6 +1,9 @@
 //! What all tasks of a simulation share, and how they are all stopped.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    iter,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -17,17 +20,32 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) seed: u64,
     pub(crate) clock: Clock,
-    pub(crate) api_key: String,
-    pub(crate) org_id: String,
+    /// Never empty: the first is the main one.
+    pub(crate) orgs: Vec<Org>,
     /// Where this server can be reached, without a slash at the end.
     pub(crate) url: String,
     /// How webhooks are sent.
     pub(crate) carrier: Carrier,
-    pub(crate) traffic: watch::Sender<Traffic>,
     /// The limit at the beginning; the invented past is made of it.
     pub(crate) first_lines: u32,
     stopped: watch::Sender<bool>,
     world: Mutex<World>,
+}
+
+/// An org, as far as it does not change. What it has done is in the world, under the same index.
+pub(crate) struct Org {
+    pub(crate) id: String,
+    pub(crate) api_key: String,
+    pub(crate) traffic: watch::Sender<Traffic>,
+}
+
+/// The index of the main org.
+pub(crate) const MAIN: usize = 0;
+
+impl Org {
+    fn new(id: String, api_key: String, traffic: Traffic) -> Self {
+        Self { id, api_key, traffic: watch::Sender::new(traffic) }
+    }
 }
 
 impl Shared {
@@ -37,13 +55,18 @@ impl Shared {
             clock,
             world: Mutex::new(World::new(&config)),
             first_lines: config.lines,
-            api_key: config.api_key,
-            org_id: config.org_id,
-            traffic: watch::Sender::new(config.traffic),
+            orgs: iter::once(Org::new(config.org_id, config.api_key, config.traffic))
+                .chain(config.orgs.into_iter().map(|org| Org::new(org.org_id, org.api_key, org.traffic)))
+                .collect(),
             url,
             carrier,
             stopped: watch::Sender::new(false),
         })
+    }
+
+    /// The index of the org with this id.
+    pub(crate) fn org(&self, id: &str) -> Option<usize> {
+        self.orgs.iter().position(|org| org.id == id)
     }
 
     /// The world. No guard lives across an await; a poisoned lock is used on, since every step is whole.

@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::{Config, Faults, Telephony, Traffic, Webhook},
     connection::Connections,
-    shared::Shared,
+    shared::{MAIN, Shared},
     traffic,
     truth::{CallSeen, CallTruth, LinesHeld, Truth},
 };
@@ -94,24 +94,44 @@ impl Sim {
         self.0.world().telephony = telephony;
     }
 
-    /// Changes who calls in.
+    /// Changes who calls the main org.
     pub fn set_traffic(&self, traffic: Traffic) {
-        self.0.traffic.send_replace(traffic);
+        self.0.orgs[MAIN].traffic.send_replace(traffic);
     }
 
-    /// Changes where webhooks go, from the next message on.
+    /// Changes who calls one org.
+    ///
+    /// # Panics
+    /// If there is no such org.
+    pub fn set_org_traffic(&self, org_id: &str, traffic: Traffic) {
+        self.0.orgs[self.org(org_id)].traffic.send_replace(traffic);
+    }
+
+    /// Changes where the main org's webhooks go, from the next message on.
     pub fn set_webhook(&self, webhook: Option<Webhook>) {
-        self.0.world().webhook = webhook;
+        self.0.world().orgs[MAIN].webhook = webhook;
     }
 
-    /// One more caller, now.
+    /// One more caller of the main org, now.
     pub fn ring_in(&self) {
-        calls::ring_in(&self.0);
+        calls::ring_in(&self.0, MAIN);
+    }
+
+    /// One more caller of an org, now.
+    ///
+    /// # Panics
+    /// If there is no such org.
+    pub fn ring_in_to(&self, org_id: &str) {
+        calls::ring_in(&self.0, self.org(org_id));
     }
 
     /// Ends a live call as `manually-canceled`. False if there is no such live call.
     pub fn end_call(&self, id: &str) -> bool {
         self.0.world().hang_up(id)
+    }
+
+    fn org(&self, id: &str) -> usize {
+        self.0.org(id).unwrap_or_else(|| panic!("there is no org {id}"))
     }
 
     /// Stops the server and all tasks. Calls that are up are forgotten; the truth stays readable.

@@ -11,35 +11,54 @@ use crate::{
     shared::Shared,
 };
 
-/// Starts both streams.
-pub(crate) fn spawn(sim: &Arc<Shared>) {
-    sim.spawn(stream(Arc::clone(sim), 0, |traffic| traffic.inbound_per_hour, calls::ring_in));
-    sim.spawn(stream(Arc::clone(sim), 1, |traffic| traffic.web_per_hour, calls::web_visit));
+/// Every kind of call has a stream of its own, in every org.
+struct Stream {
+    /// Keeps its draws apart from those of the org's other streams.
+    nth: u64,
+    per_hour: fn(&Traffic) -> f64,
+    arrive: fn(&Arc<Shared>, org: usize),
 }
 
-async fn stream(sim: Arc<Shared>, which: u64, per_hour: fn(&Traffic) -> f64, arrive: fn(&Arc<Shared>)) {
-    let mut traffic = sim.traffic.subscribe();
-    let mut nth = 0;
-    // Moments are counted from the one before and not from when this task woke, or the rate would sink
-    // below what was asked for as soon as arrivals come faster than timers.
-    let mut due = Instant::now();
-    loop {
-        let rate = per_hour(&traffic.borrow_and_update()) / 3600.0;
-        if rate > 0.0 {
-            due += sim.clock.wall(fate::gap(fate::key(sim.seed, About::Arrival, which, nth), rate));
-            nth += 1;
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(due) => {
-                    arrive(&sim);
-                    continue;
-                }
-                _ = traffic.changed() => {}
-            }
-        } else if traffic.changed().await.is_err() {
-            return;
+const STREAMS: [Stream; 2] = [
+    Stream { nth: 0, per_hour: |traffic| traffic.inbound_per_hour, arrive: calls::ring_in },
+    Stream { nth: 1, per_hour: |traffic| traffic.web_per_hour, arrive: calls::web_visit },
+];
+
+/// Starts all streams.
+pub(crate) fn spawn(sim: &Arc<Shared>) {
+    for org in 0..sim.orgs.len() {
+        for stream in &STREAMS {
+            sim.spawn(stream.flow(Arc::clone(sim), org));
         }
-        // At a new rate the wait begins anew; the process has no memory, so nothing is lost by it.
-        due = Instant::now();
+    }
+}
+
+impl Stream {
+    async fn flow(&self, sim: Arc<Shared>, org: usize) {
+        let mut traffic = sim.orgs[org].traffic.subscribe();
+        let which = (org as u64) << 8 | self.nth;
+        let mut nth = 0;
+        // Moments are counted from the one before and not from when this task woke, or the rate would sink
+        // below what was asked for as soon as arrivals come faster than timers.
+        let mut due = Instant::now();
+        loop {
+            let rate = (self.per_hour)(&traffic.borrow_and_update()) / 3600.0;
+            if rate > 0.0 {
+                due += sim.clock.wall(fate::gap(fate::key(sim.seed, About::Arrival, which, nth), rate));
+                nth += 1;
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(due) => {
+                        (self.arrive)(&sim, org);
+                        continue;
+                    }
+                    _ = traffic.changed() => {}
+                }
+            } else if traffic.changed().await.is_err() {
+                return;
+            }
+            // At a new rate the wait begins anew; the process has no memory, so nothing is lost by it.
+            due = Instant::now();
+        }
     }
 }

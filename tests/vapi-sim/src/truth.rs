@@ -12,6 +12,8 @@ pub struct Truth {
     pub lines: u32,
     /// The lines held now.
     pub live: LinesHeld,
+    /// The same by org, the main one first.
+    pub orgs: Vec<OrgLines>,
     /// Most lines ever held at once.
     pub peak_lines: u32,
     /// Most lines ever held by outbound calls at once.
@@ -48,13 +50,13 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// The counts alone: each list and map is replaced by its length.
+    /// The counts alone: each list and map, save that of the orgs, is replaced by its length.
     pub fn summary(&self) -> serde_json::Value {
         let mut summary =
             serde_json::to_value(self).expect("a truth holds only numbers, text and lists of them");
         for value in summary.as_object_mut().into_iter().flat_map(|truth| truth.iter_mut()) {
             match value {
-                (name, list) if list.is_array() || name.starts_with("dials") => {
+                (name, list) if list.is_array() && name != "orgs" || name.starts_with("dials") => {
                     let length = list.as_array().map(Vec::len).or(list.as_object().map(serde_json::Map::len));
                     *list = length.into();
                 }
@@ -104,12 +106,25 @@ impl LinesHeld {
     }
 }
 
+/// Lines held by one org.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrgLines {
+    /// The org.
+    pub org_id: String,
+    /// Its lines by kind.
+    #[serde(flatten)]
+    pub held: LinesHeld,
+}
+
 /// One call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallTruth {
     /// Its id in the API.
     pub id: String,
+    /// The org that it belongs to.
+    pub org_id: String,
     /// Its kind.
     pub kind: CallKind,
     /// The far end, unless withheld.

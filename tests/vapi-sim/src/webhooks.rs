@@ -54,7 +54,7 @@ impl Outbox {
         self.written += 1;
         let fate = {
             let world = &mut *self.sim.world();
-            if world.webhook.is_none() {
+            if world.webhook(self.index).is_none() {
                 return;
             }
             let fate = fate::webhook(fate::key(self.sim.seed, About::Webhook, self.key, nth), &world.faults);
@@ -95,7 +95,7 @@ impl Shared {
                 if letter.is_ended {
                     world.note_ended_webhook(self.clock.now_ms(), index);
                 }
-                world.webhook.clone()
+                world.webhook(index).cloned()
             };
             let answer = match &webhook {
                 Some(webhook) => self.request(webhook, letter.body.clone(), PATIENCE).await,
@@ -117,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// One signed request to the server of the account.
+    /// One signed request to the server of an org.
     pub(crate) async fn request(
         &self,
         webhook: &Webhook,

@@ -1,10 +1,11 @@
-//! The state of the simulated account: its lines, its calls, and the record of all that happened.
+//! The state of the simulated subscription: its lines, its orgs' calls, and the record of all that happened.
 //!
 //! A plain struct behind one mutex. Every method is a step that either happens as a whole or not at all:
 //! a line is counted and taken in the same one. Nothing in here waits, sends or draws chance.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    iter,
     sync::Arc,
 };
 
@@ -14,13 +15,14 @@ use uuid::Uuid;
 use crate::{
     config::{Config, Faults, Telephony, Webhook},
     request::Given,
-    truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, Truth, WebhookCounts},
+    truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, OrgLines, Truth, WebhookCounts},
 };
 
-/// The account.
+/// The subscription.
 pub(crate) struct World {
     pub(crate) lines: u32,
-    pub(crate) webhook: Option<Webhook>,
+    /// The main one, then the others.
+    pub(crate) orgs: Vec<Org>,
     pub(crate) telephony: Telephony,
     pub(crate) faults: Faults,
     pub(crate) counts: Counts,
@@ -36,11 +38,17 @@ pub(crate) struct World {
     blocked: Vec<Blocked>,
 }
 
+/// One org of the subscription.
+pub(crate) struct Org {
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) callers: u64,
+    pub(crate) web_visits: u64,
+    held: OrgLines,
+}
+
 /// Running totals of the truth.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(crate) callers: u64,
-    pub(crate) web_visits: u64,
     pub(crate) refused_by_us: u64,
     pub(crate) assistant_requests: u64,
     pub(crate) webhooks: WebhookCounts,
@@ -54,6 +62,8 @@ pub(crate) struct Counts {
 /// One call, with the moments of its life.
 pub(crate) struct Call {
     pub(crate) id: Uuid,
+    /// The index of the org that it belongs to.
+    pub(crate) org: usize,
     /// Where its fate, and those of its webhooks, are drawn from.
     pub(crate) key: u64,
     pub(crate) kind: CallKind,
@@ -72,6 +82,7 @@ pub(crate) struct Call {
 /// A call about to be.
 pub(crate) struct NewCall {
     pub(crate) id: Uuid,
+    pub(crate) org: usize,
     pub(crate) key: u64,
     pub(crate) kind: CallKind,
     pub(crate) given: Arc<Given>,
@@ -87,9 +98,10 @@ pub(crate) struct Begun {
 
 impl World {
     pub(crate) fn new(config: &Config) -> Self {
+        let others = config.orgs.iter().map(|org| Org::new(&org.org_id, org.webhook.clone()));
         Self {
             lines: config.lines,
-            webhook: config.webhook.clone(),
+            orgs: iter::once(Org::new(&config.org_id, config.webhook.clone())).chain(others).collect(),
             telephony: config.telephony.clone(),
             faults: config.faults.clone(),
             counts: Counts::default(),
@@ -130,12 +142,10 @@ impl World {
             self.note_refusal(now, call.kind);
             return Err(call);
         }
-        let kind = call.kind;
-        *self.live.of(kind) += 1;
-        self.timeline.push(LineChange { at_ms: now, kind, delta: 1 });
+        self.change_lines(now, call.org, call.kind, 1);
         self.counts.peak_lines = self.counts.peak_lines.max(self.live.total());
         self.counts.peak_outbound = self.counts.peak_outbound.max(self.live.outbound);
-        if kind == CallKind::Outbound {
+        if call.kind == CallKind::Outbound {
             for (of, dials) in
                 [(&call.given.number, &mut self.dials), (&call.given.name, &mut self.dials_by_name)]
             {
@@ -162,9 +172,8 @@ impl World {
         call.ended_reason = Some(reason);
         self.hangups.remove(&index);
         if call.holds_line {
-            let kind = call.kind;
-            *self.live.of(kind) -= 1;
-            self.timeline.push(LineChange { at_ms: now, kind, delta: -1 });
+            let (org, kind) = (call.org, call.kind);
+            self.change_lines(now, org, kind, -1);
         }
     }
 
@@ -177,6 +186,11 @@ impl World {
     /// The index of the call with this id.
     pub(crate) fn find(&self, id: &str) -> Option<usize> {
         self.by_id.get(&Uuid::try_parse(id).ok()?).copied()
+    }
+
+    /// Where the messages about a call go.
+    pub(crate) fn webhook(&self, index: usize) -> Option<&Webhook> {
+        self.orgs[self.calls[index].org].webhook.as_ref()
     }
 
     /// Writes down that the `ended` update of a call leaves now.
@@ -196,9 +210,10 @@ impl World {
         Truth {
             lines: self.lines,
             live: self.live,
+            orgs: self.orgs.iter().map(|org| org.held.clone()).collect(),
             peak_lines: counts.peak_lines,
             peak_outbound: counts.peak_outbound,
-            callers: counts.callers,
+            callers: self.orgs.iter().map(|org| org.callers).sum(),
             blocked_inbound: blocked(CallKind::Inbound),
             blocked_inbound_while_outbound_live: counts.blocked_while_outbound_live,
             blocked_web: blocked(CallKind::Web),
@@ -209,7 +224,7 @@ impl World {
             webhooks: counts.webhooks,
             dials: self.dials.clone(),
             dials_by_name: self.dials_by_name.clone(),
-            calls: self.calls.iter().map(Call::truth).collect(),
+            calls: self.calls.iter().map(|call| self.truth_of(call)).collect(),
             timeline: self.timeline.clone(),
             blocked: self.blocked.clone(),
         }
@@ -231,7 +246,16 @@ impl World {
                 is_live: call.ended_ms.is_none(),
             })
         };
-        self.calls.iter().filter(seen).map(Call::truth).collect()
+        self.calls.iter().filter(seen).map(|call| self.truth_of(call)).collect()
+    }
+
+    /// Counts lines of an org as taken, or as given back.
+    fn change_lines(&mut self, now: f64, org: usize, kind: CallKind, delta: i8) {
+        for held in [&mut self.live, &mut self.orgs[org].held.held] {
+            let lines = held.of(kind);
+            *lines = lines.strict_add_signed(delta.into());
+        }
+        self.timeline.push(LineChange { at_ms: now, kind, delta });
     }
 
     fn note_refusal(&mut self, now: f64, kind: CallKind) {
@@ -247,12 +271,13 @@ impl World {
 
     fn add(&mut self, now: f64, call: NewCall, holds_line: bool) -> Begun {
         let index = self.calls.len();
-        let NewCall { id, key, kind, given, arrived_ms } = call;
+        let NewCall { id, org, key, kind, given, arrived_ms } = call;
         let (sender, hangup) = oneshot::channel();
         self.hangups.insert(index, sender);
         self.by_id.insert(id, index);
         self.calls.push(Call {
             id,
+            org,
             key,
             kind,
             given,
@@ -268,23 +293,29 @@ impl World {
         });
         Begun { index, hangup }
     }
+
+    fn truth_of(&self, call: &Call) -> CallTruth {
+        CallTruth {
+            id: call.id.to_string(),
+            org_id: self.orgs[call.org].held.org_id.clone(),
+            kind: call.kind,
+            number: call.given.number.clone(),
+            name: call.given.name.clone(),
+            post_at_ms: call.arrived_ms,
+            created_at_ms: call.created_ms,
+            started_at_ms: call.started_ms,
+            ended_at_ms: call.ended_ms,
+            ended_reason: call.ended_reason.map(str::to_owned),
+            ended_webhook_at_ms: call.ended_webhook_ms,
+            ended_webhook_accepted: call.ended_webhook_accepted,
+            held_line: call.holds_line,
+        }
+    }
 }
 
-impl Call {
-    fn truth(&self) -> CallTruth {
-        CallTruth {
-            id: self.id.to_string(),
-            kind: self.kind,
-            number: self.given.number.clone(),
-            name: self.given.name.clone(),
-            post_at_ms: self.arrived_ms,
-            created_at_ms: self.created_ms,
-            started_at_ms: self.started_ms,
-            ended_at_ms: self.ended_ms,
-            ended_reason: self.ended_reason.map(str::to_owned),
-            ended_webhook_at_ms: self.ended_webhook_ms,
-            ended_webhook_accepted: self.ended_webhook_accepted,
-            held_line: self.holds_line,
-        }
+impl Org {
+    fn new(id: &str, webhook: Option<Webhook>) -> Self {
+        let held = OrgLines { org_id: id.to_owned(), ..OrgLines::default() };
+        Self { webhook, callers: 0, web_visits: 0, held }
     }
 }

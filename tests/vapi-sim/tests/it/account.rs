@@ -24,8 +24,11 @@ struct Inbox {
     answer: Arc<Mutex<Value>>,
 }
 
+/// One org of the subscription: its key, and the server that hears of its calls.
+#[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) sim: Sim,
+    key: &'static str,
     http: reqwest::Client,
     inbox: Inbox,
 }
@@ -47,19 +50,39 @@ pub(crate) fn config(speed: f64) -> Config {
 }
 
 impl Account {
-    /// Starts it all; the webhooks carry this proof.
-    pub(crate) async fn open(mut config: Config, auth: WebhookAuth) -> Self {
+    /// Starts it all; the main org's webhooks carry this proof.
+    pub(crate) async fn open(config: Config, auth: WebhookAuth) -> Self {
+        Self::open_with(config, |config, url| config.webhook = Some(Webhook { url, auth })).await
+    }
+
+    /// The same with every org's webhooks sent to the same server.
+    pub(crate) async fn open_for_all(config: Config) -> Self {
+        let auth = WebhookAuth::None;
+        Self::open_with(config, |config, url| {
+            let webhook = Some(Webhook { url, auth });
+            config.orgs.iter_mut().for_each(|org| org.webhook = webhook.clone());
+            config.webhook = webhook;
+        })
+        .await
+    }
+
+    async fn open_with(mut config: Config, point: impl FnOnce(&mut Config, String)) -> Self {
         let inbox = Inbox { answer: Arc::new(Mutex::new(json!({}))), ..Inbox::default() };
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/vapi", server.local_addr().unwrap());
         let router = Router::new().route("/vapi", post(receive)).with_state(inbox.clone());
         tokio::spawn(async move { axum::serve(server, router).await });
-        config.webhook = Some(Webhook { url, auth });
+        point(&mut config, url);
         let sim = Sim::start(config, TcpListener::bind("127.0.0.1:0").await.unwrap());
         // Reading the machine's certificates is most of the work of making a client, and needless here.
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         let http = http.timeout(Duration::from_millis(500)).build().unwrap();
-        Self { sim, http, inbox }
+        Self { sim, key: "sim-private-key", http, inbox }
+    }
+
+    /// The same with another org's key.
+    pub(crate) fn with_key(&self, key: &'static str) -> Self {
+        Self { key, ..self.clone() }
     }
 
     /// What the server says to an `assistant-request`.
@@ -78,7 +101,7 @@ impl Account {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> reqwest::Result<(u16, Value)> {
         let request = self.http.post(format!("{}{path}", self.sim.url())).json(&body);
-        let answer = request.bearer_auth("sim-private-key").send().await?;
+        let answer = request.bearer_auth(self.key).send().await?;
         let status = answer.status().as_u16();
         let text = answer.text().await?;
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
@@ -92,7 +115,7 @@ impl Account {
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         let request = self.http.get(format!("{}{path}", self.sim.url()));
-        let answer = request.bearer_auth("sim-private-key").send().await.unwrap();
+        let answer = request.bearer_auth(self.key).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

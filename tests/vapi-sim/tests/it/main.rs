@@ -8,3 +8,4 @@ mod faults;
 mod inbound;
 mod life;
 mod limit;
+mod orgs;
