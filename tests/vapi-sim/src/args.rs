@@ -12,8 +12,9 @@ use vapi_sim::{
 /// Prints its URL; on Ctrl-C, what really happened, as JSON. While it runs, without a key:
 /// GET /sim/truth (everything), GET /sim/summary (the counts), PUT /sim/lines {"lines": 20},
 /// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/traffic {"inboundPerHour": 60},
-/// PUT /sim/telephony {"answer": 1}, POST /sim/ring-in. A PUT changes the members it names
-/// and answers with all of them. Traffic and ring-in are the main org's; with ?org=ID, that org's.
+/// PUT /sim/telephony {"answer": 1}, POST /sim/ring-in, POST /sim/dial {"lines": 2} (a call
+/// that the org makes by itself). A PUT changes the members it names and answers with all of them.
+/// Traffic, ring-in and dial are the main org's; with ?org=ID, that org's.
 #[derive(Parser)]
 #[command(name = "vapi-sim", version, verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -75,6 +76,12 @@ struct TrafficArgs {
     /// Web calls
     #[arg(long, default_value_t = 0.0, value_name = "RATE")]
     web_per_hour: f64,
+    /// Outbound calls that the org makes by itself, from the dashboard or another system
+    #[arg(long, default_value_t = 0.0, value_name = "RATE")]
+    dials_per_hour: f64,
+    /// Lines that each of those takes: 2 for voice simulations
+    #[arg(long, default_value_t = 1, value_name = "LINES")]
+    lines_per_dial: u8,
     /// The number has no assistant: ask the server with assistant-request
     #[arg(long)]
     ask_assistant: bool,
@@ -225,6 +232,8 @@ impl Args {
         let traffic = Traffic {
             inbound_per_hour: r.inbound_per_hour,
             web_per_hour: r.web_per_hour,
+            dials_per_hour: r.dials_per_hour,
+            lines_per_dial: r.lines_per_dial,
             ask_assistant: r.ask_assistant,
             inbound_phone_number_id: r.inbound_phone_number_id,
             assistant_id: r.assistant_id,

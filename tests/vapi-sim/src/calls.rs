@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{json, value::to_raw_value};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -40,13 +43,11 @@ pub(crate) fn ring_in(sim: &Arc<Shared>, org: usize) {
     let given = Given {
         assistant_id: (!traffic.ask_assistant).then(|| traffic.assistant_id.clone()),
         phone_number_id: Some(traffic.inbound_phone_number_id.clone()),
-        customer: number
-            .as_ref()
-            .map(|number| to_raw_value(&json!({"number": number})).expect("a text is always JSON")),
+        customer: number.as_deref().map(customer),
         number,
         ..Given::default()
     };
-    let Some(begun) = begin(sim, org, CallKind::Inbound, key, given) else { return };
+    let Some(begun) = begin(sim, org, CallKind::Inbound, key, given, 1) else { return };
     let life = Life::of(sim, begun);
     sim.spawn(lead_inbound(life, key, traffic.ask_assistant));
 }
@@ -61,15 +62,47 @@ pub(crate) fn web_visit(sim: &Arc<Shared>, org: usize) {
     };
     let key = fate::key(sim.seed, About::Web, org as u64, nth);
     let given = Given { assistant_id: Some(assistant_id), ..Given::default() };
-    let Some(begun) = begin(sim, org, CallKind::Web, key, given) else { return };
+    let Some(begun) = begin(sim, org, CallKind::Web, key, given, 1) else { return };
     let mut life = Life::of(sim, begun);
     let fate = sim.inbound_fate(key, &Given::default());
     sim.spawn(async move { life.lead(fate).await });
 }
 
-fn begin(sim: &Shared, org: usize, kind: CallKind, key: u64, given: Given) -> Option<Begun> {
+/// A call that an org makes by itself: from the dashboard, or from another system. It takes so many lines;
+/// if they are not free it is lost.
+pub(crate) fn dial_out(sim: &Arc<Shared>, org: usize, lines: u8) {
+    let traffic = sim.orgs[org].traffic.borrow().clone();
+    let nth = {
+        let dials = &mut sim.world().orgs[org].dials;
+        *dials += 1;
+        *dials
+    };
+    let key = fate::key(sim.seed, About::Dial, org as u64, nth);
+    let number = format!("+1555556{:04}", 1000 + key % 9000);
+    let given = Given {
+        assistant_id: Some(traffic.assistant_id),
+        phone_number_id: Some(traffic.inbound_phone_number_id),
+        customer: Some(customer(&number)),
+        number: Some(number),
+        ..Given::default()
+    };
+    let max_seconds = given.max_seconds();
+    let Some(begun) = begin(sim, org, CallKind::Outbound, key, given, lines) else { return };
+    let fate = {
+        let world = sim.world();
+        fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds)
+    };
+    lead_outbound(sim, begun, fate);
+}
+
+fn customer(number: &str) -> Box<RawValue> {
+    to_raw_value(&json!({"number": number})).expect("a text is always JSON")
+}
+
+fn begin(sim: &Shared, org: usize, kind: CallKind, key: u64, given: Given, lines: u8) -> Option<Begun> {
     let now = sim.clock.now_ms();
-    let call = NewCall { id: sim.call_id(key, now), org, key, kind, given: Arc::new(given), arrived_ms: now };
+    let call =
+        NewCall { id: sim.call_id(key, now), org, key, kind, given: Arc::new(given), lines, arrived_ms: now };
     sim.world().begin(now, call).ok()
 }
 
@@ -110,7 +143,7 @@ struct Life {
     snapshot: Snapshot,
     outbox: Outbox,
     started_ms: Option<f64>,
-    destination: Option<Arc<serde_json::value::RawValue>>,
+    destination: Option<Arc<RawValue>>,
     inbound_debugging: Option<serde_json::Value>,
 }
 

@@ -190,11 +190,16 @@ pub struct Traffic {
     pub inbound_per_hour: f64,
     /// Web calls per simulated hour.
     pub web_per_hour: f64,
+    /// Outbound calls per simulated hour that the org makes by itself: from the dashboard, or from another
+    /// system.
+    pub dials_per_hour: f64,
+    /// Lines that each of those takes: 1, or 2 if they are voice simulations.
+    pub lines_per_dial: u8,
     /// The number has no assistant: the server is asked with `assistant-request` what to do.
     pub ask_assistant: bool,
-    /// The number that callers dial.
+    /// The number that callers dial, and that the org's own calls come from.
     pub inbound_phone_number_id: String,
-    /// The assistant of that number when the server is not asked, and of web calls.
+    /// The assistant of that number when the server is not asked, of web calls and of the org's own.
     pub assistant_id: String,
 }
 
@@ -203,6 +208,8 @@ impl Default for Traffic {
         Self {
             inbound_per_hour: 0.0,
             web_per_hour: 0.0,
+            dials_per_hour: 0.0,
+            lines_per_dial: 1,
             ask_assistant: false,
             inbound_phone_number_id: "7b9d0c52-41fe-4c0a-9d6e-52a7b1c3d002".into(),
             assistant_id: "7b9d0c52-41fe-4c0a-9d6e-52a7b1c3d003".into(),

@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/sim/traffic", put(traffic))
         .route("/sim/telephony", put(telephony))
         .route("/sim/ring-in", post(ring_in))
+        .route("/sim/dial", post(dial))
 }
 
 async fn lines(State(sim): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
@@ -64,6 +65,17 @@ async fn traffic(State(sim): State<Arc<Shared>>, Meant(org): Meant, Json(change)
 async fn ring_in(State(sim): State<Arc<Shared>>, Meant(org): Meant) -> StatusCode {
     calls::ring_in(&sim, org);
     StatusCode::ACCEPTED
+}
+
+async fn dial(State(sim): State<Arc<Shared>>, Meant(org): Meant, Json(body): Json<Value>) -> Response {
+    let lines = match body["lines"].as_u64() {
+        None if body["lines"].is_null() => 1,
+        Some(1) => 1,
+        Some(2) => 2,
+        _ => return refusal(StatusCode::BAD_REQUEST, "wanted: {\"lines\": 1} or {\"lines\": 2}"),
+    };
+    calls::dial_out(&sim, org, lines);
+    StatusCode::ACCEPTED.into_response()
 }
 
 /// The org that a request means with `?org=`; without it, the main one.

@@ -114,9 +114,17 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
     let key = fate::key(sim.seed, About::Outbound, fate::hash(number), world.dials_to(number));
     let id = sim.call_id(post.key, now);
     let max_seconds = given.max_seconds();
-    let call = NewCall { id, org, key, kind: CallKind::Outbound, given: Arc::new(given), arrived_ms };
-    let (begun, fate) = match world.begin(now, call) {
-        Ok(begun) => (begun, fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds)),
+    let call =
+        NewCall { id, org, key, kind: CallKind::Outbound, given: Arc::new(given), lines: 1, arrived_ms };
+    let begun = world.begin(now, call);
+    if begun.is_err() {
+        world.counts.over_limit_answers += 1;
+    }
+    let (begun, fate) = match begun {
+        Ok(begun) => {
+            world.note_dial(begun.index);
+            (begun, fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds))
+        }
         Err(call) if post.fate.over_limit_shape == OverLimitShape::EndedLater => {
             (world.begin_without_line(now, call), fate::over_limit(key))
         }

@@ -22,6 +22,7 @@ pub(crate) enum About {
     Arrival,
     Latency,
     Past,
+    Dial,
 }
 
 /// A key for draws about one thing: the nth of its kind, or the nth for a number.

@@ -56,10 +56,13 @@ impl Settings for Faults {
 impl Settings for Traffic {
     fn check(&self) -> Result<(), String> {
         let sensible = |rate: f64| (0.0..=1e7).contains(&rate);
-        if sensible(self.inbound_per_hour) && sensible(self.web_per_hour) {
-            return Ok(());
+        if ![self.inbound_per_hour, self.web_per_hour, self.dials_per_hour].into_iter().all(sensible) {
+            return Err("rates are calls per simulated hour, from 0 to ten million".into());
         }
-        Err("rates are calls per simulated hour, from 0 to ten million".into())
+        if !matches!(self.lines_per_dial, 1 | 2) {
+            return Err("a call takes one line, a voice simulation two".into());
+        }
+        Ok(())
     }
 }
 

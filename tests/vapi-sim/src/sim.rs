@@ -130,6 +130,16 @@ impl Sim {
         self.0.world().hang_up(id)
     }
 
+    /// An outbound call that an org makes by itself, now: from the dashboard, or from another system. It
+    /// takes one line, or two if it is a voice simulation; if they are not free it is lost.
+    ///
+    /// # Panics
+    /// If there is no such org, and if it would take none or more than two.
+    pub fn dial_from(&self, org_id: &str, lines: u8) {
+        assert!(matches!(lines, 1 | 2), "a call takes one line, a voice simulation two");
+        calls::dial_out(&self.0, self.org(org_id), lines);
+    }
+
     fn org(&self, id: &str) -> usize {
         self.0.org(id).unwrap_or_else(|| panic!("there is no org {id}"))
     }

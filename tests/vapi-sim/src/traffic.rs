@@ -19,10 +19,16 @@ struct Stream {
     arrive: fn(&Arc<Shared>, org: usize),
 }
 
-const STREAMS: [Stream; 2] = [
+const STREAMS: [Stream; 3] = [
     Stream { nth: 0, per_hour: |traffic| traffic.inbound_per_hour, arrive: calls::ring_in },
     Stream { nth: 1, per_hour: |traffic| traffic.web_per_hour, arrive: calls::web_visit },
+    Stream { nth: 2, per_hour: |traffic| traffic.dials_per_hour, arrive: dial },
 ];
+
+fn dial(sim: &Arc<Shared>, org: usize) {
+    let lines = sim.orgs[org].traffic.borrow().lines_per_dial;
+    calls::dial_out(sim, org, lines);
+}
 
 /// Starts all streams.
 pub(crate) fn spawn(sim: &Arc<Shared>) {

@@ -36,8 +36,8 @@ pub struct Truth {
     pub over_limit_answers: u64,
     /// What became of status updates and reports.
     pub webhooks: WebhookCounts,
-    /// Customer number → how many calls were really made to it. Here and below a call counts if it took
-    /// a line: one that was only created to be ended over the limit rang nobody.
+    /// Customer number → how many calls were really made to it by `POST /call`. Here and below a call
+    /// counts if it took a line: one that was only created to be ended over the limit rang nobody.
     pub dials: BTreeMap<String, u64>,
     /// Call `name` → how many calls were really made under it. More than one: one attempt dialled twice.
     pub dials_by_name: BTreeMap<String, u64>,
@@ -45,7 +45,7 @@ pub struct Truth {
     pub calls: Vec<CallTruth>,
     /// Every line taken and freed, in order.
     pub timeline: Vec<LineChange>,
-    /// Every caller and web call that found no line.
+    /// Every call that found no line, whoever wanted to make it.
     pub blocked: Vec<Blocked>,
 }
 
@@ -71,7 +71,7 @@ impl Truth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallKind {
-    /// Made by `POST /call`.
+    /// Made by `POST /call`, or by an org itself.
     Outbound,
     /// Someone rang in.
     Inbound,
@@ -115,6 +115,8 @@ pub struct OrgLines {
     /// Its lines by kind.
     #[serde(flatten)]
     pub held: LinesHeld,
+    /// Those of them whose calls were asked for by `POST /call` under a `name`, as Headroom asks for its own.
+    pub named: u32,
 }
 
 /// One call.
@@ -147,9 +149,11 @@ pub struct CallTruth {
     pub ended_webhook_accepted: bool,
     /// False for a call that was only created to be ended because of the limit: it never rang.
     pub held_line: bool,
+    /// How many lines it takes if it holds any: two if it is a voice simulation.
+    pub lines: u8,
 }
 
-/// One line taken (+1) or freed (−1).
+/// The lines of one call, taken or freed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LineChange {
@@ -157,21 +161,36 @@ pub struct LineChange {
     pub at_ms: f64,
     /// By which kind of call.
     pub kind: CallKind,
-    /// 1 or −1.
+    /// Lines taken, or less than zero: lines freed. One, or two of a voice simulation.
     pub delta: i8,
 }
 
-/// Someone who found no line, and what held the lines then.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// A call that found no line, and what held the lines then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
     /// When.
     pub at_ms: f64,
-    /// Who found no line: `inbound` or `web`.
+    /// Whose call it would have been.
+    pub org_id: String,
+    /// What kind of call.
     pub kind: CallKind,
+    /// Lines that it would have taken.
+    pub lines: u8,
+    /// The limit then.
+    pub limit: u32,
     /// What held the lines.
     #[serde(flatten)]
     pub held: LinesHeld,
+    /// The same by org, the main one first.
+    pub orgs: Vec<OrgLines>,
+}
+
+impl Blocked {
+    /// Lines that calls held then which requests had asked for under a name, over all orgs.
+    pub fn named(&self) -> u32 {
+        self.orgs.iter().map(|org| org.named).sum()
+    }
 }
 
 /// What became of status updates and reports. `assistant-request`s are not in here.

@@ -43,6 +43,8 @@ pub(crate) struct Org {
     pub(crate) webhook: Option<Webhook>,
     pub(crate) callers: u64,
     pub(crate) web_visits: u64,
+    /// Outbound calls that it made by itself, or tried to.
+    pub(crate) dials: u64,
     held: OrgLines,
 }
 
@@ -53,7 +55,7 @@ pub(crate) struct Counts {
     pub(crate) assistant_requests: u64,
     pub(crate) webhooks: WebhookCounts,
     posts: u64,
-    over_limit_answers: u64,
+    pub(crate) over_limit_answers: u64,
     blocked_while_outbound_live: u64,
     peak_lines: u32,
     peak_outbound: u32,
@@ -68,6 +70,8 @@ pub(crate) struct Call {
     pub(crate) key: u64,
     pub(crate) kind: CallKind,
     pub(crate) given: Arc<Given>,
+    /// Lines that it takes: two if it is a voice simulation.
+    pub(crate) lines: u8,
     pub(crate) arrived_ms: f64,
     pub(crate) created_ms: f64,
     pub(crate) ringing_ms: Option<f64>,
@@ -86,6 +90,7 @@ pub(crate) struct NewCall {
     pub(crate) key: u64,
     pub(crate) kind: CallKind,
     pub(crate) given: Arc<Given>,
+    pub(crate) lines: u8,
     pub(crate) arrived_ms: f64,
 }
 
@@ -135,26 +140,28 @@ impl World {
         self.lines.saturating_sub(self.live.total())
     }
 
-    /// Begins a call if there is a line for it, and takes that line. If there is none, writes down who
+    /// Begins a call if there are the lines for it, and takes them. If there are not, writes down who
     /// held them and gives the call back.
     pub(crate) fn begin(&mut self, now: f64, call: NewCall) -> Result<Begun, NewCall> {
-        if self.free_lines() == 0 {
-            self.note_refusal(now, call.kind);
+        if self.free_lines() < u32::from(call.lines) {
+            self.note_refusal(now, &call);
             return Err(call);
         }
-        self.change_lines(now, call.org, call.kind, 1);
+        let begun = self.add(now, call, true);
+        self.change_lines(now, begun.index, 1);
         self.counts.peak_lines = self.counts.peak_lines.max(self.live.total());
         self.counts.peak_outbound = self.counts.peak_outbound.max(self.live.outbound);
-        if call.kind == CallKind::Outbound {
-            for (of, dials) in
-                [(&call.given.number, &mut self.dials), (&call.given.name, &mut self.dials_by_name)]
-            {
-                if let Some(of) = of {
-                    *dials.entry(of.clone()).or_default() += 1;
-                }
+        Ok(begun)
+    }
+
+    /// Writes down that a call was made because a request asked for it.
+    pub(crate) fn note_dial(&mut self, index: usize) {
+        let given = &self.calls[index].given;
+        for (of, dials) in [(&given.number, &mut self.dials), (&given.name, &mut self.dials_by_name)] {
+            if let Some(of) = of {
+                *dials.entry(of.clone()).or_default() += 1;
             }
         }
-        Ok(self.add(now, call, true))
     }
 
     /// Begins a call that never holds a line: one that was accepted over the limit, to be ended soon.
@@ -162,7 +169,7 @@ impl World {
         self.add(now, call, false)
     }
 
-    /// Ends a call and frees its line. Nothing else frees a line, and a second end changes nothing.
+    /// Ends a call and frees its lines. Nothing else frees a line, and a second end changes nothing.
     pub(crate) fn end(&mut self, now: f64, index: usize, reason: &'static str) {
         let call = &mut self.calls[index];
         if call.ended_ms.is_some() {
@@ -172,8 +179,7 @@ impl World {
         call.ended_reason = Some(reason);
         self.hangups.remove(&index);
         if call.holds_line {
-            let (org, kind) = (call.org, call.kind);
-            self.change_lines(now, org, kind, -1);
+            self.change_lines(now, index, -1);
         }
     }
 
@@ -210,7 +216,7 @@ impl World {
         Truth {
             lines: self.lines,
             live: self.live,
-            orgs: self.orgs.iter().map(|org| org.held.clone()).collect(),
+            orgs: self.held_by_org(),
             peak_lines: counts.peak_lines,
             peak_outbound: counts.peak_outbound,
             callers: self.orgs.iter().map(|org| org.callers).sum(),
@@ -249,29 +255,42 @@ impl World {
         self.calls.iter().filter(seen).map(|call| self.truth_of(call)).collect()
     }
 
-    /// Counts lines of an org as taken, or as given back.
-    fn change_lines(&mut self, now: f64, org: usize, kind: CallKind, delta: i8) {
-        for held in [&mut self.live, &mut self.orgs[org].held.held] {
-            let lines = held.of(kind);
-            *lines = lines.strict_add_signed(delta.into());
+    /// Counts the lines of a call as taken (1), or as given back (-1).
+    fn change_lines(&mut self, now: f64, index: usize, sign: i8) {
+        let call = &self.calls[index];
+        let (kind, delta) = (call.kind, sign * call.lines as i8);
+        let of_org = &mut self.orgs[call.org].held;
+        let change = |lines: &mut u32| *lines = lines.strict_add_signed(delta.into());
+        change(self.live.of(kind));
+        change(of_org.held.of(kind));
+        if call.given.name.is_some() {
+            change(&mut of_org.named);
         }
         self.timeline.push(LineChange { at_ms: now, kind, delta });
     }
 
-    fn note_refusal(&mut self, now: f64, kind: CallKind) {
-        if kind == CallKind::Outbound {
-            self.counts.over_limit_answers += 1;
-            return;
-        }
-        if kind == CallKind::Inbound && self.live.outbound > 0 {
+    fn note_refusal(&mut self, now: f64, call: &NewCall) {
+        if call.kind == CallKind::Inbound && self.live.outbound > 0 {
             self.counts.blocked_while_outbound_live += 1;
         }
-        self.blocked.push(Blocked { at_ms: now, kind, held: self.live });
+        self.blocked.push(Blocked {
+            at_ms: now,
+            org_id: self.orgs[call.org].held.org_id.clone(),
+            kind: call.kind,
+            lines: call.lines,
+            limit: self.lines,
+            held: self.live,
+            orgs: self.held_by_org(),
+        });
+    }
+
+    fn held_by_org(&self) -> Vec<OrgLines> {
+        self.orgs.iter().map(|org| org.held.clone()).collect()
     }
 
     fn add(&mut self, now: f64, call: NewCall, holds_line: bool) -> Begun {
         let index = self.calls.len();
-        let NewCall { id, org, key, kind, given, arrived_ms } = call;
+        let NewCall { id, org, key, kind, given, lines, arrived_ms } = call;
         let (sender, hangup) = oneshot::channel();
         self.hangups.insert(index, sender);
         self.by_id.insert(id, index);
@@ -281,6 +300,7 @@ impl World {
             key,
             kind,
             given,
+            lines,
             arrived_ms,
             created_ms: now,
             ringing_ms: None,
@@ -309,6 +329,7 @@ impl World {
             ended_webhook_at_ms: call.ended_webhook_ms,
             ended_webhook_accepted: call.ended_webhook_accepted,
             held_line: call.holds_line,
+            lines: call.lines,
         }
     }
 }
@@ -316,6 +337,6 @@ impl World {
 impl Org {
     fn new(id: &str, webhook: Option<Webhook>) -> Self {
         let held = OrgLines { org_id: id.to_owned(), ..OrgLines::default() };
-        Self { webhook, callers: 0, web_visits: 0, held }
+        Self { webhook, callers: 0, web_visits: 0, dials: 0, held }
     }
 }

@@ -1,7 +1,7 @@
 //! Several orgs on one subscription: one pool of lines, and each org's own calls.
 
 use serde_json::{Value, json};
-use vapi_sim::{Config, Org, Traffic, WebhookAuth};
+use vapi_sim::{CallKind, Config, LinesHeld, Org, Traffic, WebhookAuth};
 
 use crate::account::{Account, config};
 
@@ -127,4 +127,78 @@ async fn another_org_changes_nothing_for_the_main_one() {
     let busy = Traffic { inbound_per_hour: 2000.0, web_per_hour: 500.0, ..Traffic::default() };
     let other = Org { traffic: busy, ..Org::default() };
     assert_eq!(callers(vec![]).await, callers(vec![other]).await);
+}
+
+#[tokio::test]
+async fn who_held_the_lines_is_known_of_every_blocked_call() {
+    let account = two_orgs(5, 1.0, Traffic::default(), false).await;
+    let main = config(1.0).org_id;
+    account.dial("+15555550100", "claim").await.unwrap();
+    let nameless = json!({"assistantId": "a", "phoneNumberId": "p", "customer": {"number": "+15555550101"}});
+    account.post("/call", nameless).await.unwrap();
+    account.with_key("other-key").dial("+15555550102", "their own").await.unwrap();
+    account.sim.ring_in_to(OTHER);
+    account.sim.dial_from(OTHER, 1);
+    assert_eq!(account.sim.truth().blocked.len(), 0);
+
+    account.sim.ring_in();
+    account.sim.dial_from(OTHER, 2);
+    account.dial("+15555550103", "claim-2").await.unwrap();
+    let truth = account.sim.truth();
+    let who: Vec<_> = truth.blocked.iter().map(|b| (b.org_id.as_str(), b.kind, b.lines)).collect();
+    let wanted =
+        [(&*main, CallKind::Inbound, 1), (OTHER, CallKind::Outbound, 2), (&*main, CallKind::Outbound, 1)];
+    assert_eq!(who, wanted);
+    assert_eq!((truth.posts, truth.over_limit_answers, truth.blocked_inbound), (4, 1, 1));
+    for blocked in &truth.blocked {
+        let held: Vec<_> =
+            blocked.orgs.iter().map(|org| (org.org_id.as_str(), org.held, org.named)).collect();
+        let of_main = LinesHeld { outbound: 2, ..LinesHeld::default() };
+        let of_other = LinesHeld { outbound: 2, inbound: 1, ..LinesHeld::default() };
+        assert_eq!(held, [(&*main, of_main, 1), (OTHER, of_other, 1)]);
+        assert_eq!((blocked.limit, blocked.held.total(), blocked.named()), (5, 5, 2));
+    }
+}
+
+#[tokio::test]
+async fn an_org_makes_calls_by_itself() {
+    let traffic = Traffic { dials_per_hour: 3600.0, ..Traffic::default() };
+    let account = two_orgs(100, 3600.0, traffic, true).await;
+    let truth = account.until(|truth| truth.calls.len() > 10).await;
+    assert!(truth.calls.iter().all(|call| (call.org_id.as_str(), call.kind) == (OTHER, CallKind::Outbound)));
+    assert_eq!((truth.posts, truth.dials.len()), (0, 0), "no request asked for them");
+    account.put(&format!("/sim/traffic?org={OTHER}"), json!({"dialsPerHour": 0})).await;
+    let truth = account.until(|truth| truth.live.total() == 0).await;
+    let received = account.received(5 * truth.calls.len()).await;
+    assert!(received.iter().all(|webhook| webhook.message["call"]["type"] == "outboundPhoneCall"));
+    let (_, listed) = account.with_key("other-key").get("/call?limit=1000").await;
+    assert_eq!(listed.as_array().unwrap().len(), truth.calls.len());
+    assert_eq!(account.get("/call").await.1, json!([]));
+}
+
+#[tokio::test]
+async fn a_voice_simulation_takes_two_lines() {
+    let account = two_orgs(4, 1.0, Traffic { lines_per_dial: 2, ..Traffic::default() }, false).await;
+    account.sim.dial_from(OTHER, 2);
+    let (_, created) = account.dial("+15555550100", "a").await.unwrap();
+    assert_eq!(created["subscriptionLimits"]["remainingConcurrentCalls"], 1);
+    assert_eq!(account.post("/sim/dial", json!({"lines": 2})).await.unwrap().0, 202);
+    let truth = account.sim.truth();
+    assert_eq!((truth.live.total(), truth.peak_lines, truth.blocked.len()), (3, 3, 1), "one line is not two");
+    assert_eq!(account.post("/sim/dial", json!({})).await.unwrap().0, 202);
+    assert_eq!(account.sim.truth().live.total(), 4);
+    assert_eq!(account.post("/sim/dial", json!({"lines": 3})).await.unwrap().0, 400);
+
+    assert!(
+        truth.calls.iter().chain(&account.sim.truth().calls[2..]).all(|call| account.sim.end_call(&call.id))
+    );
+    let truth = account.until(|truth| truth.live.total() == 0).await;
+    assert_eq!(truth.timeline.iter().map(|change| i32::from(change.delta)).sum::<i32>(), 0);
+    assert_eq!(truth.calls.iter().map(|call| call.lines).collect::<Vec<_>>(), [2, 1, 1]);
+
+    let path = format!("/sim/traffic?org={OTHER}");
+    assert_eq!(account.put(&path, json!({"linesPerDial": 3})).await.0, 400);
+    account.put(&path, json!({"dialsPerHour": 36000})).await;
+    let truth = account.until(|truth| truth.calls.len() > 4).await;
+    assert!(truth.calls[3..].iter().all(|call| call.lines == 2));
 }
