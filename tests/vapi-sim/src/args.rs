@@ -4,17 +4,19 @@ use std::{net::SocketAddr, str::FromStr};
 
 use clap::{Args as ClapArgs, Parser};
 use vapi_sim::{
-    Config, Faults, Org, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+    Config, Counter, Faults, Org, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook,
+    WebhookAuth,
 };
 
 /// A simulated Vapi: API, telephony, line limit, webhooks, faults.
 ///
 /// Prints its URL; on Ctrl-C, what really happened, as JSON. While it runs, without a key:
 /// GET /sim/truth (everything), GET /sim/summary (the counts), PUT /sim/lines {"lines": 20},
-/// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/traffic {"inboundPerHour": 60},
-/// PUT /sim/telephony {"answer": 1}, POST /sim/ring-in, POST /sim/dial {"lines": 2} (a call
-/// that the org makes by itself). A PUT changes the members it names and answers with all of them.
-/// Traffic, ring-in and dial are the main org's; with ?org=ID, that org's.
+/// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/counter {"lagSeconds": 20},
+/// PUT /sim/traffic {"inboundPerHour": 60}, PUT /sim/telephony {"answer": 1}, POST /sim/ring-in,
+/// POST /sim/dial {"lines": 2} (a call that the org makes by itself). A PUT changes the members it
+/// names and answers with all of them. Traffic, ring-in and dial are the main org's; with ?org=ID,
+/// that org's.
 #[derive(Parser)]
 #[command(name = "vapi-sim", version, verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -171,6 +173,9 @@ struct FaultArgs {
     /// Connected calls that last until their maxDurationSeconds
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     stuck: f64,
+    /// For so many simulated seconds after its end a call still counts against the limit
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    counter_lag_seconds: f64,
 }
 
 /// One `--org`.
@@ -253,9 +258,11 @@ impl Args {
             list_lag_seconds: f.list_lag_seconds,
             stuck: f.stuck,
         };
+        let counter = Counter { lag_seconds: f.counter_lag_seconds };
         telephony.check()?;
         traffic.check()?;
         faults.check()?;
+        counter.check()?;
         let orgs = self.orgs.into_iter().map(|org| org.with(&auth)).collect::<Vec<_>>();
         if !(self.speed > 0.0 && self.speed.is_finite()) {
             return Err("the speed is above zero".into());
@@ -270,6 +277,7 @@ impl Args {
             telephony,
             traffic,
             faults,
+            counter,
             orgs,
         })
     }

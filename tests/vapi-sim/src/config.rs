@@ -26,6 +26,8 @@ pub struct Config {
     pub traffic: Traffic,
     /// What goes wrong, and how often.
     pub faults: Faults,
+    /// How well Vapi counts its own lines.
+    pub counter: Counter,
     /// The other orgs on the subscription. All share its lines, and each sees only its own calls.
     pub orgs: Vec<Org>,
 }
@@ -42,6 +44,7 @@ impl Default for Config {
             telephony: Telephony::default(),
             traffic: Traffic::default(),
             faults: Faults::default(),
+            counter: Counter::default(),
             orgs: Vec::new(),
         }
     }
@@ -270,6 +273,14 @@ impl Default for Faults {
             stuck: 0.0,
         }
     }
+}
+
+/// How well Vapi counts the lines of the subscription; exactly, by default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Counter {
+    /// For so many simulated seconds after its end a call still counts against the limit.
+    pub lag_seconds: f64,
 }
 
 /// What a `POST /call` gets when every line is taken.

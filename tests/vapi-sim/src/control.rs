@@ -16,20 +16,18 @@ use serde_json::{Value, json};
 use crate::{
     api::refusal,
     calls,
-    config::{Faults, Telephony, Traffic},
+    config::{Counter, Faults, Telephony, Traffic},
     settings::Settings,
     shared::{MAIN, Shared},
 };
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/sim/truth", get(async |State(sim): State<Arc<Shared>>| Json(sim.world().truth())))
-        .route(
-            "/sim/summary",
-            get(async |State(sim): State<Arc<Shared>>| Json(sim.world().truth().summary())),
-        )
+        .route("/sim/truth", get(async |State(sim): State<Arc<Shared>>| Json(sim.truth())))
+        .route("/sim/summary", get(async |State(sim): State<Arc<Shared>>| Json(sim.truth().summary())))
         .route("/sim/lines", put(lines))
         .route("/sim/faults", put(faults))
+        .route("/sim/counter", put(counter))
         .route("/sim/traffic", put(traffic))
         .route("/sim/telephony", put(telephony))
         .route("/sim/ring-in", post(ring_in))
@@ -48,6 +46,12 @@ async fn faults(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Re
     let mut world = sim.world();
     let merged = Faults::merged(&world.faults, change);
     settle(merged, |faults| world.faults = faults)
+}
+
+async fn counter(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {
+    let mut world = sim.world();
+    let merged = Counter::merged(&world.counter, change);
+    settle(merged, |counter| world.counter = counter)
 }
 
 async fn telephony(State(sim): State<Arc<Shared>>, Json(change): Json<Value>) -> Response {

@@ -137,7 +137,7 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
     let limits = SubscriptionLimits {
         concurrency_blocked: false,
         concurrency_limit: world.lines,
-        remaining_concurrent_calls: world.free_lines(),
+        remaining_concurrent_calls: world.free_lines(now),
     };
     let mut object = CallObject::as_created(&world.calls[begun.index], &sim.url, &sim.orgs[org].id);
     object.subscription_limits = Some(limits);

@@ -12,7 +12,8 @@
 //!   that number was called, never on which of two requests came first.
 //! - Several orgs may share the subscription. What is counted against the limit is counted over all of
 //!   them; what is read with an org's key, and what its server is told, is its own.
-//! - A line is taken when a call is created and freed at its real end, before the `ended` webhook leaves.
+//! - A line is taken when a call is created and freed at its real end, before the `ended` webhook leaves. Vapi's own
+//!   counter may lag behind that: [`Counter`].
 
 mod analytics;
 mod api;
@@ -38,7 +39,7 @@ mod world;
 
 pub use carrier::Deliver;
 pub use config::{
-    Config, Faults, Org, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+    Config, Counter, Faults, Org, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
 };
 pub use settings::Settings;
 pub use sim::Sim;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Faults, Telephony, Traffic};
+use crate::config::{Counter, Faults, Telephony, Traffic};
 
 /// Settings that can be changed while the simulation runs, in part and from JSON.
 pub trait Settings: Serialize + serde::de::DeserializeOwned {
@@ -48,6 +48,15 @@ impl Settings for Faults {
             || self.list_lag_seconds < 0.0
         {
             return Err("seconds are not negative, and the smaller number comes first".into());
+        }
+        Ok(())
+    }
+}
+
+impl Settings for Counter {
+    fn check(&self) -> Result<(), String> {
+        if self.lag_seconds.is_nan() || self.lag_seconds < 0.0 {
+            return Err("seconds are not negative".into());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::{Config, Traffic},
     fate::{self, About},
+    truth::Truth,
     world::World,
 };
 
@@ -52,8 +53,8 @@ impl Shared {
     pub(crate) fn new(config: Config, url: String, clock: Clock, carrier: Carrier) -> Arc<Self> {
         Arc::new(Self {
             seed: config.seed,
+            world: Mutex::new(World::new(&config, clock.wall(1.0).as_secs_f64() * 1e3)),
             clock,
-            world: Mutex::new(World::new(&config)),
             first_lines: config.lines,
             orgs: iter::once(Org::new(config.org_id, config.api_key, config.traffic))
                 .chain(config.orgs.into_iter().map(|org| Org::new(org.org_id, org.api_key, org.traffic)))
@@ -72,6 +73,12 @@ impl Shared {
     /// The world. No guard lives across an await; a poisoned lock is used on, since every step is whole.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What really happened up to now.
+    pub(crate) fn truth(&self) -> Truth {
+        let world = self.world();
+        world.truth(self.clock.now_ms())
     }
 
     /// Runs a task that [`Shared::stop`] ends.

@@ -10,7 +10,7 @@ use crate::{
     api, calls,
     carrier::{Carrier, Deliver},
     clock::Clock,
-    config::{Config, Faults, Telephony, Traffic, Webhook},
+    config::{Config, Counter, Faults, Telephony, Traffic, Webhook},
     connection::Connections,
     shared::{MAIN, Shared},
     traffic,
@@ -66,7 +66,7 @@ impl Sim {
 
     /// What really happened up to now.
     pub fn truth(&self) -> Truth {
-        self.0.world().truth()
+        self.0.truth()
     }
 
     /// What really happened, up to now, to the calls that `is` picks: cheaper than the whole truth.
@@ -87,6 +87,11 @@ impl Sim {
     /// Changes what goes wrong, from the next request and the next message on.
     pub fn set_faults(&self, faults: Faults) {
         self.0.world().faults = faults;
+    }
+
+    /// Changes how well Vapi counts its lines, from now on.
+    pub fn set_counter(&self, counter: Counter) {
+        self.0.world().counter = counter;
     }
 
     /// Changes how called people and the API behave, from the next call on.

@@ -12,7 +12,9 @@ pub struct Truth {
     pub lines: u32,
     /// The lines held now.
     pub live: LinesHeld,
-    /// The same by org, the main one first.
+    /// The lines held now as Vapi counts them: more than `live` while its counter lags behind.
+    pub counted: u32,
+    /// The same as `live` by org by org, the main one first.
     pub orgs: Vec<OrgLines>,
     /// Most lines ever held at once.
     pub peak_lines: u32,
@@ -179,7 +181,9 @@ pub struct Blocked {
     pub lines: u8,
     /// The limit then.
     pub limit: u32,
-    /// What held the lines.
+    /// The lines held as Vapi counted them: what kept it off the line.
+    pub counted: u32,
+    /// What really held the lines.
     #[serde(flatten)]
     pub held: LinesHeld,
     /// The same by org, the main one first.

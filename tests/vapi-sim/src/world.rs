@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    config::{Config, Faults, Telephony, Webhook},
+    config::{Config, Counter, Faults, Telephony, Webhook},
     request::Given,
     truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, OrgLines, Truth, WebhookCounts},
 };
@@ -25,10 +25,13 @@ pub(crate) struct World {
     pub(crate) orgs: Vec<Org>,
     pub(crate) telephony: Telephony,
     pub(crate) faults: Faults,
+    pub(crate) counter: Counter,
     pub(crate) counts: Counts,
     /// In the order of creation; never shortened, so that an index stays good.
     pub(crate) calls: Vec<Call>,
     pub(crate) timeline: Vec<LineChange>,
+    /// How long a simulated second is on the wall, in milliseconds.
+    second_ms: f64,
     live: LinesHeld,
     by_id: HashMap<Uuid, usize>,
     hangups: HashMap<usize, oneshot::Sender<()>>,
@@ -102,16 +105,18 @@ pub(crate) struct Begun {
 }
 
 impl World {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, second_ms: f64) -> Self {
         let others = config.orgs.iter().map(|org| Org::new(&org.org_id, org.webhook.clone()));
         Self {
             lines: config.lines,
             orgs: iter::once(Org::new(&config.org_id, config.webhook.clone())).chain(others).collect(),
             telephony: config.telephony.clone(),
             faults: config.faults.clone(),
+            counter: config.counter.clone(),
             counts: Counts::default(),
             calls: Vec::new(),
             timeline: Vec::new(),
+            second_ms,
             live: LinesHeld::default(),
             by_id: HashMap::new(),
             hangups: HashMap::new(),
@@ -135,15 +140,23 @@ impl World {
         self.dials.get(number).copied().unwrap_or_default()
     }
 
-    /// Lines that no call holds.
-    pub(crate) fn free_lines(&self) -> u32 {
-        self.lines.saturating_sub(self.live.total())
+    /// Lines that are held as Vapi counts them: those of live calls, and those of calls whose end its
+    /// counter has not noticed yet.
+    fn counted_lines(&self, now: f64) -> u32 {
+        let noticed_ms = now - self.counter.lag_seconds * self.second_ms;
+        let recent = self.timeline.iter().rev().take_while(|change| change.at_ms > noticed_ms);
+        self.live.total() + recent.map(|change| u32::from(change.delta.min(0).unsigned_abs())).sum::<u32>()
+    }
+
+    /// Lines that are free as Vapi counts them.
+    pub(crate) fn free_lines(&self, now: f64) -> u32 {
+        self.lines.saturating_sub(self.counted_lines(now))
     }
 
     /// Begins a call if there are the lines for it, and takes them. If there are not, writes down who
     /// held them and gives the call back.
     pub(crate) fn begin(&mut self, now: f64, call: NewCall) -> Result<Begun, NewCall> {
-        if self.free_lines() < u32::from(call.lines) {
+        if self.free_lines(now) < u32::from(call.lines) {
             self.note_refusal(now, &call);
             return Err(call);
         }
@@ -210,12 +223,13 @@ impl World {
     }
 
     /// What really happened up to now.
-    pub(crate) fn truth(&self) -> Truth {
+    pub(crate) fn truth(&self, now: f64) -> Truth {
         let counts = &self.counts;
         let blocked = |kind| self.blocked.iter().filter(|blocked| blocked.kind == kind).count() as u64;
         Truth {
             lines: self.lines,
             live: self.live,
+            counted: self.counted_lines(now),
             orgs: self.held_by_org(),
             peak_lines: counts.peak_lines,
             peak_outbound: counts.peak_outbound,
@@ -279,6 +293,7 @@ impl World {
             kind: call.kind,
             lines: call.lines,
             limit: self.lines,
+            counted: self.counted_lines(now),
             held: self.live,
             orgs: self.held_by_org(),
         });
@@ -338,5 +353,36 @@ impl Org {
     fn new(id: &str, webhook: Option<Webhook>) -> Self {
         let held = OrgLines { org_id: id.to_owned(), ..OrgLines::default() };
         Self { webhook, callers: 0, web_visits: 0, dials: 0, held }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_counts_when_the_counter_has_noticed_it() {
+        let counter = Counter { lag_seconds: 30.0 };
+        let mut world = World::new(&Config { lines: 3, counter, ..Config::default() }, 10.0);
+        let call = |n: u64, lines| NewCall {
+            id: Uuid::from_u128(n.into()),
+            org: 0,
+            key: n,
+            kind: CallKind::Outbound,
+            given: Arc::new(Given::default()),
+            lines,
+            arrived_ms: 0.0,
+        };
+        for (n, lines) in [(0, 2), (1, 1)] {
+            assert!(world.begin(1000.0, call(n, lines)).is_ok());
+        }
+        world.end(2000.0, 0, "customer-ended-call");
+        world.end(2100.0, 1, "customer-ended-call");
+        let free = [2100.0, 2299.0, 2300.0, 2399.0, 2400.0].map(|now| world.free_lines(now));
+        assert_eq!(free, [0, 0, 2, 2, 3]);
+        assert!(world.begin(2299.0, call(2, 1)).is_err());
+        assert_eq!((world.blocked[0].held.total(), world.blocked[0].counted), (0, 3));
+        world.counter.lag_seconds = 0.0;
+        assert_eq!((world.free_lines(2100.0), world.truth(2100.0).counted), (3, 0));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use vapi_sim::{Faults, Range, WebhookAuth};
+use vapi_sim::{Counter, Faults, Range, WebhookAuth};
 
 use crate::account::{Account, config};
 
@@ -87,6 +87,30 @@ async fn reads_lag_behind() {
     assert_ne!(account.get(&path).await.1["status"], "ended");
     tokio::time::sleep(Duration::from_millis(302)).await;
     assert_eq!(account.get(&path).await.1["status"], "ended");
+}
+
+#[tokio::test]
+async fn the_counter_lags_behind() {
+    let account = with_faults(1.0, Faults::default()).await;
+    account.sim.set_lines(2);
+    account.sim.set_counter(Counter { lag_seconds: 1000.0 });
+    account.dial("+15555550100", "a").await.unwrap();
+    let truth = account.sim.truth();
+    assert_eq!((truth.live.total(), truth.counted), (1, 1));
+    account.sim.end_call(&truth.calls[0].id);
+    let ended = account.until(|truth| truth.live.total() == 0).await;
+    assert_eq!(ended.counted, 1, "its end is not noticed yet");
+    let (_, created) = account.dial("+15555550101", "b").await.unwrap();
+    assert_eq!(created["subscriptionLimits"]["remainingConcurrentCalls"], 0);
+    account.sim.ring_in();
+    let truth = account.sim.truth();
+    let blocked = &truth.blocked[0];
+    assert_eq!((blocked.held.total(), blocked.counted, blocked.limit), (1, 2, 2), "a line was free in truth");
+
+    account.put("/sim/counter", json!({"lagSeconds": 0})).await;
+    assert_eq!(account.sim.truth().counted, 1);
+    account.sim.ring_in();
+    assert_eq!(account.sim.truth().blocked.len(), 1);
 }
 
 #[tokio::test]
