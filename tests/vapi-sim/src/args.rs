@@ -4,8 +4,8 @@ use std::{net::SocketAddr, str::FromStr};
 
 use clap::{Args as ClapArgs, Parser};
 use vapi_sim::{
-    Config, Counter, Faults, Org, OverLimitShape, Range, Settings, TalkShape, Telephony, Traffic, Webhook,
-    WebhookAuth,
+    Config, Counter, Faults, Org, OverLimitShape, Range, Remaining, Settings, TalkShape, Telephony, Traffic,
+    Webhook, WebhookAuth,
 };
 
 /// A simulated Vapi: API, telephony, line limit, webhooks, faults.
@@ -176,6 +176,10 @@ struct FaultArgs {
     /// For so many simulated seconds after its end a call still counts against the limit
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     counter_lag_seconds: f64,
+    /// What subscriptionLimits says: excludes or includes the call just made, minusOne, noLimit,
+    /// absent or mixed
+    #[arg(long, default_value = "excludes", value_name = "SHAPE")]
+    remaining: Remaining,
 }
 
 /// One `--org`.
@@ -258,7 +262,7 @@ impl Args {
             list_lag_seconds: f.list_lag_seconds,
             stuck: f.stuck,
         };
-        let counter = Counter { lag_seconds: f.counter_lag_seconds };
+        let counter = Counter { lag_seconds: f.counter_lag_seconds, remaining: f.remaining };
         telephony.check()?;
         traffic.check()?;
         faults.check()?;

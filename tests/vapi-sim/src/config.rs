@@ -275,12 +275,39 @@ impl Default for Faults {
     }
 }
 
-/// How well Vapi counts the lines of the subscription; exactly, by default.
+/// How well Vapi counts the lines of the subscription, and what it says of them; exactly, by default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Counter {
     /// For so many simulated seconds after its end a call still counts against the limit.
     pub lag_seconds: f64,
+    /// The figures in `subscriptionLimits`.
+    pub remaining: Remaining,
+}
+
+/// What `subscriptionLimits` says, on which Vapi's documents and answers disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Remaining {
+    /// `remainingConcurrentCalls` are the lines left for others: the call just made has taken its own.
+    #[default]
+    Excludes,
+    /// They include the line of the call just made.
+    Includes,
+    /// They are always -1.
+    MinusOne,
+    /// There is no `concurrencyLimit`, as of a subscription without one.
+    NoLimit,
+    /// There are no figures. The whole object is absent, except where it says `concurrencyBlocked`.
+    Absent,
+    /// Any of the others in each answer, by the seed.
+    Mixed,
+}
+
+impl Remaining {
+    /// Everything that can be said; [`Remaining::Mixed`] picks one of these.
+    pub const CONCRETE: [Self; 5] =
+        [Self::Excludes, Self::Includes, Self::MinusOne, Self::NoLimit, Self::Absent];
 }
 
 /// What a `POST /call` gets when every line is taken.
@@ -312,6 +339,14 @@ impl OverLimitShape {
 }
 
 impl FromStr for OverLimitShape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        serde_json::from_value(text.into()).map_err(|error| error.to_string())
+    }
+}
+
+impl FromStr for Remaining {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -116,6 +116,8 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
     let max_seconds = given.max_seconds();
     let call =
         NewCall { id, org, key, kind: CallKind::Outbound, given: Arc::new(given), lines: 1, arrived_ms };
+    let shape = fate::remaining(post.key, world.counter.remaining);
+    let (lines, before) = (world.lines, world.free_lines(now));
     let begun = world.begin(now, call);
     if begun.is_err() {
         world.counts.over_limit_answers += 1;
@@ -129,18 +131,14 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
             (world.begin_without_line(now, call), fate::over_limit(key))
         }
         Err(call) => {
-            let answer = over_limit(sim, post.fate.over_limit_shape, world.lines, &call, now);
+            let limits = SubscriptionLimits::of_refusal(shape, lines);
+            let answer = over_limit(sim, post.fate.over_limit_shape, limits, &call, now);
             return Dialled { is_created: false, answer };
         }
     };
-    // The figure leaves out the call just made; captures read like that.
-    let limits = SubscriptionLimits {
-        concurrency_blocked: false,
-        concurrency_limit: world.lines,
-        remaining_concurrent_calls: world.free_lines(now),
-    };
+    let limits = SubscriptionLimits::of_call(shape, lines, before, world.free_lines(now));
     let mut object = CallObject::as_created(&world.calls[begun.index], &sim.url, &sim.orgs[org].id);
-    object.subscription_limits = Some(limits);
+    object.subscription_limits = limits;
     let answer = (StatusCode::CREATED, Json(object)).into_response();
     drop(world);
     calls::lead_outbound(sim, begun, fate);
@@ -148,12 +146,13 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
 }
 
 /// The refusal of a call for which there is no line.
-fn over_limit(sim: &Shared, shape: OverLimitShape, lines: u32, call: &NewCall, now: f64) -> Response {
-    let limits = SubscriptionLimits {
-        concurrency_blocked: true,
-        concurrency_limit: lines,
-        remaining_concurrent_calls: 0,
-    };
+fn over_limit(
+    sim: &Shared,
+    shape: OverLimitShape,
+    limits: SubscriptionLimits,
+    call: &NewCall,
+    now: f64,
+) -> Response {
     match shape {
         OverLimitShape::Http400Old => {
             (StatusCode::BAD_REQUEST, Json(json!({"error": "Over Concurrency Limit"}))).into_response()

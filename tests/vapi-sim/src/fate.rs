@@ -5,7 +5,7 @@
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::config::{Faults, OverLimitShape, Range, TalkShape, Telephony};
+use crate::config::{Faults, OverLimitShape, Range, Remaining, TalkShape, Telephony};
 
 /// How long a call without `maxDurationSeconds` may last.
 pub(crate) const DEFAULT_MAX_SECONDS: f64 = 600.0;
@@ -23,6 +23,7 @@ pub(crate) enum About {
     Latency,
     Past,
     Dial,
+    Figures,
 }
 
 /// A key for draws about one thing: the nth of its kind, or the nth for a number.
@@ -190,6 +191,17 @@ pub(crate) fn post(key: u64, faults: &Faults, telephony: &Telephony) -> PostFate
         shape => shape,
     };
     PostFate { fault, latency_ms, over_limit_shape }
+}
+
+/// Decides what the answer to the `POST /call` with this key says of the lines.
+pub(crate) fn remaining(post_key: u64, shape: Remaining) -> Remaining {
+    match shape {
+        Remaining::Mixed => {
+            let mut rng = rng(mix(post_key, About::Figures as u64));
+            Remaining::CONCRETE[rng.random_range(0..Remaining::CONCRETE.len())]
+        }
+        shape => shape,
+    }
 }
 
 /// What happens to one webhook.

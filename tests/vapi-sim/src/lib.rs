@@ -39,7 +39,8 @@ mod world;
 
 pub use carrier::Deliver;
 pub use config::{
-    Config, Counter, Faults, Org, OverLimitShape, Range, TalkShape, Telephony, Traffic, Webhook, WebhookAuth,
+    Config, Counter, Faults, Org, OverLimitShape, Range, Remaining, TalkShape, Telephony, Traffic, Webhook,
+    WebhookAuth,
 };
 pub use settings::Settings;
 pub use sim::Sim;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{clock::iso, truth::CallKind, world::Call};
+use crate::{clock::iso, config::Remaining, truth::CallKind, world::Call};
 
 /// How the API names a kind of call.
 pub(crate) fn type_of(kind: CallKind) -> &'static str {
@@ -14,13 +14,42 @@ pub(crate) fn type_of(kind: CallKind) -> &'static str {
     }
 }
 
-/// `subscriptionLimits`, as they stand after whatever they come with.
+/// `subscriptionLimits`.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SubscriptionLimits {
-    pub(crate) concurrency_blocked: bool,
-    pub(crate) concurrency_limit: u32,
-    pub(crate) remaining_concurrent_calls: u32,
+    concurrency_blocked: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency_limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_concurrent_calls: Option<i64>,
+}
+
+impl SubscriptionLimits {
+    /// What a call is told that found `before` of so many lines free, and left `after`.
+    pub(crate) fn of_call(shape: Remaining, lines: u32, before: u32, after: u32) -> Option<Self> {
+        let (limit, remaining) = match shape {
+            // Mixed was resolved before.
+            Remaining::Excludes | Remaining::Mixed => (Some(lines), after.into()),
+            Remaining::Includes => (Some(lines), before.into()),
+            Remaining::MinusOne => (Some(lines), -1),
+            Remaining::NoLimit => (None, after.into()),
+            Remaining::Absent => return None,
+        };
+        Some(Self {
+            concurrency_blocked: false,
+            concurrency_limit: limit,
+            remaining_concurrent_calls: Some(remaining),
+        })
+    }
+
+    /// What a call is told that found no line.
+    pub(crate) fn of_refusal(shape: Remaining, lines: u32) -> Self {
+        let nothing =
+            Self { concurrency_blocked: true, concurrency_limit: None, remaining_concurrent_calls: None };
+        let figures = Self::of_call(shape, lines, 0, 0).unwrap_or(nothing);
+        Self { concurrency_blocked: true, ..figures }
+    }
 }
 
 /// The call object. Fields are in the order in which Vapi prints them.

@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn an_end_counts_when_the_counter_has_noticed_it() {
-        let counter = Counter { lag_seconds: 30.0 };
+        let counter = Counter { lag_seconds: 30.0, ..Counter::default() };
         let mut world = World::new(&Config { lines: 3, counter, ..Config::default() }, 10.0);
         let call = |n: u64, lines| NewCall {
             id: Uuid::from_u128(n.into()),

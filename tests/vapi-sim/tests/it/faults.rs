@@ -93,7 +93,7 @@ async fn reads_lag_behind() {
 async fn the_counter_lags_behind() {
     let account = with_faults(1.0, Faults::default()).await;
     account.sim.set_lines(2);
-    account.sim.set_counter(Counter { lag_seconds: 1000.0 });
+    account.sim.set_counter(Counter { lag_seconds: 1000.0, ..Counter::default() });
     account.dial("+15555550100", "a").await.unwrap();
     let truth = account.sim.truth();
     assert_eq!((truth.live.total(), truth.counted), (1, 1));

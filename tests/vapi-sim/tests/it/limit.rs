@@ -1,7 +1,7 @@
 //! The line limit, and every shape of being told of it.
 
 use serde_json::{Value, json};
-use vapi_sim::{Faults, OverLimitShape, WebhookAuth};
+use vapi_sim::{Counter, Faults, OverLimitShape, Remaining, WebhookAuth};
 
 use crate::account::{Account, config};
 
@@ -84,4 +84,66 @@ async fn the_limit_can_move_under_live_calls() {
     assert_eq!(account.dial("+15555550102", "c").await.unwrap().0, 400);
     account.sim.set_lines(3);
     assert_eq!(account.dial("+15555550102", "c").await.unwrap().0, 201);
+}
+
+/// `subscriptionLimits` of the second call on three lines, and of a call too many.
+async fn figures(remaining: Remaining) -> [Value; 2] {
+    let mut config = config(1.0);
+    config.lines = 3;
+    config.counter.remaining = remaining;
+    let account = Account::open(config, WebhookAuth::None).await;
+    account.dial("+15555550100", "a").await.unwrap();
+    let (_, second) = account.dial("+15555550101", "b").await.unwrap();
+    account.sim.set_lines(2);
+    let (status, refused) = account.dial("+15555550102", "c").await.unwrap();
+    assert_eq!((second["status"].as_str(), status), (Some("queued"), 400));
+    [second["subscriptionLimits"].clone(), refused["subscriptionLimits"].clone()]
+}
+
+#[tokio::test]
+async fn figures_come_in_all_their_shapes() {
+    let limits = |blocked: bool, limit: Option<u32>, remaining: i64| {
+        let mut limits = json!({"concurrencyBlocked": blocked, "remainingConcurrentCalls": remaining});
+        if let Some(limit) = limit {
+            limits["concurrencyLimit"] = limit.into();
+        }
+        limits
+    };
+    let told = |limit: bool, created: i64, refused: i64| {
+        [limits(false, limit.then_some(3), created), limits(true, limit.then_some(2), refused)]
+    };
+    assert_eq!(figures(Remaining::Excludes).await, told(true, 1, 0));
+    assert_eq!(figures(Remaining::Includes).await, told(true, 2, 0));
+    assert_eq!(figures(Remaining::MinusOne).await, told(true, -1, -1));
+    assert_eq!(figures(Remaining::NoLimit).await, told(false, 1, 0));
+    assert_eq!(figures(Remaining::Absent).await, [Value::Null, json!({"concurrencyBlocked": true})]);
+}
+
+#[tokio::test]
+async fn mixed_figures_are_mixed_by_the_seed_alone() {
+    let answers = async |remaining: Remaining| {
+        let mut config = config(1.0);
+        (config.lines, config.counter) = (u32::MAX, Counter { remaining, ..Counter::default() });
+        let account = Account::open(config, WebhookAuth::None).await;
+        let mut answers = Vec::new();
+        for n in 0..40 {
+            let (_, body) = account.dial(&format!("+155555501{n:02}"), "a").await.unwrap();
+            answers.push(body["subscriptionLimits"].clone());
+        }
+        account.put("/sim/counter", json!({"remaining": "absent"})).await;
+        let (_, last) = account.dial("+15555550200", "a").await.unwrap();
+        assert_eq!(last.get("subscriptionLimits"), None);
+        answers
+    };
+    let (once, plain) = (answers(Remaining::Mixed).await, answers(Remaining::Excludes).await);
+    assert_eq!(once, answers(Remaining::Mixed).await);
+    let shape = |(told, plain): (&Value, &Value)| match told {
+        Value::Null => Remaining::Absent,
+        told if told["concurrencyLimit"].is_null() => Remaining::NoLimit,
+        told if told["remainingConcurrentCalls"] == -1 => Remaining::MinusOne,
+        told if told == plain => Remaining::Excludes,
+        _ => Remaining::Includes,
+    };
+    let shapes: Vec<_> = once.iter().zip(&plain).map(shape).collect();
+    assert!(Remaining::CONCRETE.iter().all(|shape| shapes.contains(shape)), "{shapes:?}");
 }
