@@ -293,11 +293,12 @@ mod tests {
 
     #[test]
     fn an_org_is_an_id_a_key_and_what_it_does() {
-        let args = Args::parse_from([
+        let args = Args::try_parse_from([
             "vapi-sim",
             "--org=org-2,key-2",
             "--org=org-3,key-3,inboundPerHour=60,assistantId=desk,webhook=http://127.0.0.1:1/vapi",
-        ]);
+        ])
+        .unwrap();
         let orgs = args.into_config().unwrap().orgs;
         let quiet = (orgs[0].api_key.as_str(), orgs[0].traffic.inbound_per_hour, orgs[0].webhook.is_none());
         assert_eq!(quiet, ("key-2", 0.0, true));
