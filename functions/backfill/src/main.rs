@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config().await;
     let access = Access::from_env(&Environment::load(&aws).await?)?;
     let table = Table::new(aws_sdk_dynamodb::Client::new(&aws), &access.table, main_pool());
-    let vapi = Vapi::new(&access.vapi_url, &access.vapi_key, Timers::default())?;
+    let vapi = Vapi::new(&access.vapi_url, &access.keys.main, Timers::default())?;
     let ((), reached) = tokio::join!(vapi.warm(), table.warm());
     reached?;
     run(service_fn(|_: LambdaEvent<Value>| async {

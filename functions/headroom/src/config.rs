@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use aws_config::SdkConfig;
 
-use crate::core::ids::{AgentCode, OrgId, PhoneNumber};
+use crate::core::ids::{AgentCode, OrgId, OrgName, PhoneNumber};
 use crate::core::pool::Policy;
 use crate::vapi::Secret;
 
@@ -25,6 +25,9 @@ pub enum ConfigError {
         /// What is wrong, without the value.
         problem: String,
     },
+    /// A key of nobody.
+    #[error("HEADROOM_VAPI_KEY has a key for an organisation that HEADROOM_ORGS does not name")]
+    KeyOfNobody,
     /// Parameter Store did not answer.
     #[error("Parameter Store did not give the parameters that the environment names")]
     Parameters(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -156,8 +159,49 @@ pub struct Access {
     pub table: String,
     /// Base URL of Vapi's API.
     pub vapi_url: String,
-    /// Vapi's private key.
-    pub vapi_key: Secret,
+    /// Vapi's private keys.
+    pub keys: Keys,
+}
+
+/// Vapi's private keys: one for each organisation that Headroom dials for, or asks for its calls.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// That of the organisation without a name.
+    pub main: Secret,
+    /// Those of further organisations, by their names.
+    pub others: HashMap<OrgName, Secret>,
+}
+
+impl Keys {
+    /// A key alone.
+    pub fn one(key: impl Into<String>) -> Self {
+        Self { main: Secret::new(key), others: HashMap::new() }
+    }
+
+    /// Reads `KEY, NAME=KEY, …`: one secret to keep, however many organisations.
+    ///
+    /// # Errors
+    /// If it is no such list; nothing of it is shown.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let invalid = || ConfigError::Invalid {
+            name: VAPI_KEY,
+            problem: "is not one key, and NAME=KEY for each further organisation".into(),
+        };
+        let (mut main, mut others) = (None, HashMap::new());
+        for entry in list(text) {
+            let known = match entry.split_once('=') {
+                None => main.replace(Secret::new(entry)).is_some(),
+                Some((name, key)) => {
+                    let (name, key) = (name.trim().parse().map_err(|_| invalid())?, key.trim());
+                    key.is_empty() || others.insert(name, Secret::new(key)).is_some()
+                }
+            };
+            if known {
+                return Err(invalid());
+            }
+        }
+        Ok(Self { main: main.ok_or(ConfigError::Missing(VAPI_KEY))?, others })
+    }
 }
 
 /// The name of the table: `HEADROOM_TABLE`.
@@ -174,7 +218,7 @@ impl Access {
         Ok(Self {
             table: env.required(TABLE)?.to_owned(),
             vapi_url: env.optional(VAPI_URL).unwrap_or(VAPI).to_owned(),
-            vapi_key: Secret::new(env.required(VAPI_KEY)?.trim()),
+            keys: Keys::parse(env.required(VAPI_KEY)?)?,
         })
     }
 }
@@ -189,7 +233,37 @@ pub struct Lines {
     /// Whether a changed limit that Vapi reports is taken over.
     pub adopt_limit: bool,
     /// Organisations whose calls count besides the one that the key belongs to.
-    pub orgs: Vec<OrgId>,
+    pub orgs: Vec<OrgSettings>,
+}
+
+/// A further organisation on the same subscription.
+#[derive(Debug, Clone)]
+pub struct OrgSettings {
+    /// What campaigns and quotas call it.
+    pub name: OrgName,
+    /// What Vapi calls it.
+    pub id: OrgId,
+}
+
+impl OrgSettings {
+    /// Reads `NAME=ORG_ID, …`, or bare ids, which are their own names.
+    ///
+    /// # Errors
+    /// If it is no such list, or names one twice.
+    pub fn parse(orgs: &str) -> Result<Vec<Self>, ConfigError> {
+        let invalid = |problem| ConfigError::Invalid { name: ORGS, problem };
+        let mut parsed: Vec<Self> = Vec::new();
+        for entry in list(orgs) {
+            let (name, id) = entry.split_once('=').unwrap_or((entry, entry));
+            let name: OrgName = name.trim().parse().map_err(|error| invalid(format!("{error}")))?;
+            let id = id.trim().parse().map_err(|error| invalid(format!("{error}")))?;
+            if parsed.iter().any(|org| org.name == name || org.id == id) {
+                return Err(invalid(format!("names {name} twice, or its id")));
+            }
+            parsed.push(Self { name, id });
+        }
+        Ok(parsed)
+    }
 }
 
 impl Lines {
@@ -209,11 +283,7 @@ impl Lines {
                 });
             }
         };
-        let orgs = list(env.optional(ORGS).unwrap_or_default())
-            .map(|org| {
-                org.parse().map_err(|error| ConfigError::Invalid { name: ORGS, problem: format!("{error}") })
-            })
-            .collect::<Result<_, _>>()?;
+        let orgs = OrgSettings::parse(env.optional(ORGS).unwrap_or_default())?;
         Ok(Self { wake_queue_url: env.required(WAKE_QUEUE_URL)?.to_owned(), policy, adopt_limit, orgs })
     }
 }

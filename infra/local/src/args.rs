@@ -98,9 +98,12 @@ pub(crate) struct ServeArgs {
     /// Vapi's address.
     #[arg(long, default_value = headroom::config::VAPI)]
     pub(crate) vapi_url: String,
-    /// Vapi's private key.
+    /// Vapi's private key, and after it NAME=KEY for each further organisation, separated by commas.
     #[arg(long, env = "HEADROOM_VAPI_KEY", hide_env_values = true)]
     pub(crate) vapi_key: String,
+    /// Further organisations on the same subscription: NAME=ORG_ID, separated by commas.
+    #[arg(long, env = "HEADROOM_ORGS", default_value = "", hide_default_value = true)]
+    pub(crate) orgs: String,
     /// The secret that webhooks carry; may be repeated while it is being changed.
     #[arg(
         long = "webhook-secret",

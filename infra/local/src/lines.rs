@@ -67,6 +67,14 @@ pub(crate) fn warnings(pool: &PoolStatus) -> Vec<String> {
             pool.headroom, pool.shared_lines
         ));
     }
+    if let Some(unseen) = pool.unseen {
+        warnings.push(format!(
+            "{} lines are in use by others that nobody tells of, as of {} UTC by Vapi's figures: outbound leaves them \
+             alone.",
+            unseen.lines,
+            unseen.at.strftime("%H:%M:%S")
+        ));
+    }
     if let Some(until) = &pool.resting_until {
         warnings.push(format!("Outbound rests until {until}: Vapi was full, or asked for it."));
     }
@@ -243,6 +251,7 @@ mod tests {
             shared_lines: u64::from(limit).saturating_sub(reserved) as u32,
             reserves,
             quotas: Vec::new(),
+            unseen: None,
             over_reserved: reserved > u64::from(limit),
             free: limit.saturating_sub(total),
             resting_until: None,

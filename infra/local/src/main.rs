@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use headroom::config::{Assistants, Callers, Overflow};
+use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow};
 use headroom::core::pool::Policy;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -67,7 +67,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: choose another --listen", args.listen))?;
     let settings = Settings {
         vapi_url: args.vapi_url.clone(),
-        vapi_key: Secret::new(args.vapi_key),
+        keys: Keys::parse(&args.vapi_key)?,
+        orgs: OrgSettings::parse(&args.orgs)?,
         callers: Callers {
             secrets: args.webhook_secrets.into_iter().map(Secret::new).collect(),
             assistants: args.inbound_assistant.map(Assistants::everywhere).unwrap_or_default(),

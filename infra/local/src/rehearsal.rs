@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Overflow};
+use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow};
 use headroom::core::pool::Policy;
 use headroom::flows::status::Status;
 use headroom::vapi::Secret;
@@ -55,7 +55,8 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
     );
     let settings = Settings {
         vapi_url: sim.url(),
-        vapi_key: Secret::new(key),
+        keys: Keys::one(key),
+        orgs: Vec::new(),
         callers: Callers {
             secrets: vec![Secret::new(WEBHOOK_SECRET)],
             assistants: Assistants::everywhere(traffic.assistant_id.clone()),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use console::Console;
-use headroom::config::Callers;
+use headroom::config::{Callers, Keys, OrgSettings};
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
+use headroom::flows::orgs::Org;
 use headroom::flows::{App, SystemClock, main_pool, random_nonce};
 use headroom::logging::chain;
 use headroom::table::Table;
@@ -29,8 +30,10 @@ use crate::server;
 pub struct Settings {
     /// Vapi's address.
     pub vapi_url: String,
-    /// Vapi's private key.
-    pub vapi_key: Secret,
+    /// Vapi's private keys.
+    pub keys: Keys,
+    /// The organisations of the subscription besides the first key's own.
+    pub orgs: Vec<OrgSettings>,
     /// Who is let in and how callers are answered.
     pub callers: Callers,
     /// What the console's routes and `POST /campaigns` must carry.
@@ -76,14 +79,14 @@ impl System {
         table.ensure_pool(settings.policy).await?;
         let app = Arc::new(App {
             table,
-            vapi: Vapi::new(&settings.vapi_url, &settings.vapi_key, timers.clone())?,
+            vapi: Vapi::new(&settings.vapi_url, &settings.keys.main, timers.clone())?,
             wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.wake_url),
             clock: Arc::new(SystemClock),
             nonce: random_nonce,
             timers: timers.clone(),
             policy: settings.policy,
             adopt_limit: settings.adopt_limit,
-            orgs: Vec::new(),
+            orgs: Org::all(&settings.vapi_url, &settings.keys, settings.orgs, &timers)?,
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
         let engines = Arc::new(engines);

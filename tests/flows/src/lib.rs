@@ -310,7 +310,7 @@ impl World {
     /// A lead whose call is `call`.
     pub async fn live(&self, claim: &ClaimKey, call: &CallId) -> anyhow::Result<Lease> {
         let lease = self.dialing(claim).await?;
-        let bound = self.table().bind(claim, call).await?;
+        let bound = self.table().bind(claim, call, None).await?;
         anyhow::ensure!(matches!(bound, Step::Moved(_)), "the call was refused");
         Ok(lease)
     }

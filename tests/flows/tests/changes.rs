@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use flows::{Stub, World, policy, start};
 use headroom::core::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Pool};
-use headroom::core::reserve::{Binding, Reserve, ReserveError, Reserves, Uses};
+use headroom::core::reserve::{Binding, Reserve, ReserveError, Reserves};
 use headroom::flows::operate::{Asked, ChangeError};
 use headroom::flows::{Clock as _, main_pool};
 use headroom::table::Table;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use headroom::config::{Assistants, Callers, Overflow};
+use headroom::config::{Assistants, Callers, Keys, Overflow};
 use headroom::core::pool::Policy;
 use headroom::vapi::Secret;
 use headroom_local::system::{Settings, System};
@@ -36,7 +36,8 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
     let sim = Sim::start(config, TcpListener::bind("127.0.0.1:0").await.expect("a port"));
     let settings = Settings {
         vapi_url: sim.url(),
-        vapi_key: Secret::new(key),
+        keys: Keys::one(key),
+        orgs: Vec::new(),
         callers: Callers {
             secrets: vec![Secret::new("secret")],
             assistants: Assistants::everywhere(traffic.assistant_id),

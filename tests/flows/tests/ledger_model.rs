@@ -17,6 +17,7 @@ use headroom::core::ids::{
 use headroom::core::pool::{Counts, Policy, Pool, Tally};
 use headroom::core::quota::{Quota, Quotas};
 use headroom::core::reserve::{Binding, BucketKey, Reserve, Reserves, Uses};
+use headroom::core::unseen::Unseen;
 use headroom::flows::Clock as _;
 use headroom::table::Table;
 use headroom::table::changes::{Change, Wanted};
@@ -110,6 +111,13 @@ enum Op {
         stale: u8,
         twice: bool,
     },
+    /// Note the lines that others use, or that there are none.
+    Others {
+        lines: Option<u32>,
+        seconds: u8,
+        stale: u8,
+        twice: bool,
+    },
     Rest {
         seconds: u8,
         count: u32,
@@ -171,6 +179,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(numbers, reserve, quota, configured, stale, twice)| {
                 Op::Change { numbers, reserve, quota, configured, stale, twice }
             }),
+        2 => (proptest::option::of(0_u32..6), 1_u8..4, stale(), any::<bool>())
+            .prop_map(|(lines, seconds, stale, twice)| Op::Others { lines, seconds, stale, twice }),
         1 => (0_u8..2, 0_u32..5, any::<bool>()).prop_map(|(seconds, count, twice)| Op::Rest { seconds, count, twice }),
         1 => Just(Op::EndRests),
         3 => (0_u8..3, (0_u32..3, 0_u32..3), any::<bool>())
@@ -345,6 +355,7 @@ impl Model {
             hold_until: Timestamp::UNIX_EPOCH,
             hold_count: 0,
             org: None,
+            unseen: None,
             seen_limit: None,
             configured: Some(format!("{}/{}/{}", policy.limit(), policy.cap(), policy.headroom())),
         };
@@ -393,6 +404,7 @@ impl Model {
         now: Timestamp,
     ) -> Option<&'static str> {
         let (policy, counts, lines) = (self.pool.policy, self.pool.counts, lines as u32);
+        let others = self.pool.unseen.filter(|others| now < others.until).map_or(0, |others| others.lines);
         let Some(tally) = self.pool.campaigns.get(campaign) else { return Some("refused: not open") };
         let (reserved, held) = self.own(&self.pool, named, Kind::Outbound);
         let bounded = self.book.bounding(named).find_map(|(name, bounds)| {
@@ -417,12 +429,14 @@ impl Model {
             Some("refused: campaign cap")
         } else if counts.total + lines > policy.limit() {
             Some("refused: limit")
+        } else if counts.total + lines + others > policy.limit() {
+            Some("refused: others use the rest")
         } else if from_own {
             (held + lines > reserved).then_some("refused: reserve")
         } else if held < reserved {
             Some("refused: reserve not full")
         } else {
-            let used = self.pool.uses.shared + lines;
+            let used = self.pool.uses.shared + lines + others;
             (used + policy.headroom() > self.shared()).then_some("refused: shared")
         }
     }
@@ -461,6 +475,8 @@ impl Model {
             Some("refused: held")
         } else if read.pool.revision != self.pool.revision {
             Some("refused: policy")
+        } else if read.pool.unseen != self.pool.unseen {
+            Some("refused: others moved")
         } else if self.book.bounding(named).any(|(name, bounds)| {
             let key = quota_key(name);
             is_paced(bounds) && read.pool.paces.get(&key) != self.pool.paces.get(&key)
@@ -786,6 +802,17 @@ async fn step(world: &World, model: &mut Model, op: &Op) -> Result<(), TestCaseE
             let latest: Vec<Change> = model.changes.iter().rev().take(3).cloned().collect();
             prop_assert_eq!(table.list_changes(3).await.unwrap(), latest);
         }
+        Op::Others { lines, seconds, stale, twice } => {
+            let (read, until) =
+                (model.stale(*stale).pool, now + SignedDuration::from_secs((*seconds).into()));
+            let others = lines.map(|lines| Unseen { lines, at: now, until });
+            for _ in 0..times(*twice) {
+                table.note_unseen(&read, others).await.unwrap();
+                if read.unseen == model.pool.unseen {
+                    model.pool.unseen = others;
+                }
+            }
+        }
         Op::Rest { seconds, count, twice } => {
             let rest = Rest { until: now + SignedDuration::from_secs((*seconds).into()), count: *count };
             for _ in 0..times(*twice) {
@@ -938,6 +965,8 @@ fn one_long_row_of_operations_leaves_the_ledger_as_the_model() {
     let outcomes = [
         "granted",
         "quotas in force",
+        "refused: others use the rest",
+        "refused: others moved",
         "refused: quota",
         "refused: pace",
         "refused: daily",
@@ -996,6 +1025,7 @@ fn a_hundred_thousand_operations_leave_the_ledger_as_the_model() {
             op,
             Op::Rest { .. }
                 | Op::EndRests
+                | Op::Others { .. }
                 | Op::Open { .. }
                 | Op::Close { .. }
                 | Op::Note { .. }

@@ -110,7 +110,7 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     let step = lossy.losing().claim(&claim, &other.token, deadline).await.expect("refused");
     assert!(matches!(step, Step::Refused(_)), "{step:?}");
     let call = "call-a".parse().expect("an id");
-    let step = lossy.losing().bind(&claim, &call).await.expect("bound");
+    let step = lossy.losing().bind(&claim, &call, None).await.expect("bound");
     assert!(matches!(step, Step::Moved(_)), "{step:?}");
 
     // Ended: the outcome stands, once, and the line is counted once.

@@ -379,7 +379,7 @@ async fn seeded(world: &World, seed: Seed, call: &CallId) -> (World, ClaimKey) {
             let claim = world.lead("renewals", "lead-1").await.unwrap();
             world.dialing(&claim).await.unwrap();
             match seed {
-                Seed::Bound => table.bind(&claim, &CALL.parse().unwrap()).await.map(|_| ()).unwrap(),
+                Seed::Bound => table.bind(&claim, &CALL.parse().unwrap(), None).await.map(|_| ()).unwrap(),
                 Seed::UnknownOurs => table.mark_unknown(&claim, now).await.map(|_| ()).unwrap(),
                 _ => {}
             }
@@ -726,7 +726,7 @@ async fn stolen_claim(second_is_live: bool) {
     let second = world.lead("renewals", "lead-2").await.unwrap();
     world.dialing(&second).await.unwrap();
     if second_is_live {
-        world.table().bind(&second, &"another-call".parse().unwrap()).await.unwrap();
+        world.table().bind(&second, &"another-call".parse().unwrap(), None).await.unwrap();
     }
     let before = world.state(&second).await.unwrap().1;
     let text = fixture_text("hostile.metadata-claims-other-campaign.json");
@@ -818,21 +818,21 @@ async fn dialed(world: &World, status: u16, body: String) -> Dialed {
 async fn every_recorded_answer_to_a_dial_has_its_meaning() {
     let world = World::start(policy(10, 7, 3)).await.unwrap();
     let (call, org) = (CALL.parse::<CallId>().unwrap(), Some(ORG.parse().unwrap()));
-    let limits = |blocked| Limits { blocked, limit: Some(10) };
+    let limits = |blocked, remaining| Limits { blocked, limit: Some(10), remaining: Some(remaining) };
     let created = |limits| Dialed::Created { call: call.clone(), org: org.clone(), limits };
     let cases = [
-        (201, "api.post-call.201.json", created(limits(false))),
-        (201, "api.post-call.201.last-slot.json", created(limits(false))),
+        (201, "api.post-call.201.json", created(limits(false, 8))),
+        (201, "api.post-call.201.last-slot.json", created(limits(false, 1))),
         (201, "api.post-call.201.no-limits.json", created(Limits::default())),
         (
             201,
             "api.post-call.201.concurrency-blocked.json",
-            Dialed::OverLimit { call: Some(call.clone()), limits: limits(true) },
+            Dialed::OverLimit { call: Some(call.clone()), limits: limits(true, 0) },
         ),
         (
             400,
             "api.post-call.400.over-concurrency.json",
-            Dialed::OverLimit { call: None, limits: limits(true) },
+            Dialed::OverLimit { call: None, limits: limits(true, 0) },
         ),
         (
             400,

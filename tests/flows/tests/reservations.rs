@@ -12,7 +12,7 @@ use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::{AgentCode, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, Token};
 use headroom::core::lead::End;
 use headroom::core::pool::{Counts, Pool, Rule};
-use headroom::core::reserve::{Binding, Reserve, ReserveError, Uses};
+use headroom::core::reserve::{Binding, Reserve, ReserveError};
 use headroom::flows::Clock as _;
 use headroom::flows::observe::Answer;
 use headroom::flows::operate::{Asked, ChangeError};

@@ -135,7 +135,7 @@ async fn standing(engine: &World, at: At) -> (World, ClaimKey) {
         At::Nowhere | At::Ready | At::Dialing => return (world, claim),
         At::Back => table.give_back(&claim).await,
         At::Unknown => table.mark_unknown(&claim, later(&world, 30)).await,
-        At::Live => table.bind(&claim, &call("call-a")).await,
+        At::Live => table.bind(&claim, &call("call-a"), None).await,
         At::Done => settled(Outcome::Done).await,
         At::Failed => settled(Outcome::Failed).await,
     };
@@ -153,7 +153,7 @@ async fn take(world: &World, first: &ClaimKey, step: Move) -> Option<(bool, Opti
     let taken = match step {
         Move::Claim(n, nonce) => table.claim(&claim(n), &token(world, nonce), later(world, 60)).await,
         Move::Fence(n) => table.fence(&claim(n)).await,
-        Move::Bind(n, id) => table.bind(&claim(n), &call(id)).await,
+        Move::Bind(n, id) => table.bind(&claim(n), &call(id), None).await,
         Move::MarkUnknown(n) => table.mark_unknown(&claim(n), later(world, 30)).await,
         Move::GiveBack(n) => table.give_back(&claim(n)).await,
         Move::Settle(n, id, ends) => {

@@ -119,8 +119,8 @@ pub const BUGS: [Bug; 38] = [
     Bug {
         name: "absence from the list believed at once",
         file: PASS,
-        good: "        if self.now <= settled || !self.listing.complete || !shown_later {",
-        bad: "        let _ = shown_later;\n        if self.now <= settled - SignedDuration::from_secs(100) || !self.listing.complete {",
+        good: "        if self.now <= settled || !is_complete || !shown_later {",
+        bad: "        let _ = shown_later;\n        if self.now <= settled - SignedDuration::from_secs(100) || !is_complete {",
     },
     Bug {
         name: "a list that was not answered taken for an empty one",

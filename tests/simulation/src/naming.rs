@@ -78,7 +78,9 @@ fn by_key(
 }
 
 fn of_ledger(update: &str, condition: &str) -> &'static str {
-    if update.contains("rest_until = ") {
+    if update.contains("unseen") {
+        "note_unseen"
+    } else if update.contains("rest_until = ") {
         "rest"
     } else if update.contains("rests = ") {
         "end_rests"

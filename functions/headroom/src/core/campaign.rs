@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::ids::{AgentCode, AgentName, CampaignCode, CampaignId, LeadId, PhoneNumber};
+use super::ids::{AgentCode, AgentName, CampaignCode, CampaignId, LeadId, OrgName, PhoneNumber};
 use super::window::{Window, zone};
 
 /// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
@@ -107,6 +107,9 @@ pub struct Spec {
     /// The user's name for who does the talking.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_agent")]
     pub agent: Option<AgentName>,
+    /// The organisation whose key dials; none is the one of the first key.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_org")]
+    pub org: Option<OrgName>,
     /// Who goes first.
     pub priority: Priority,
     /// Most lines that this campaign may hold.
@@ -129,6 +132,10 @@ fn write_agent<S: Serializer>(agent: &Option<AgentName>, serializer: S) -> Resul
     agent.as_ref().map(AgentName::as_str).serialize(serializer)
 }
 
+fn write_org<S: Serializer>(org: &Option<OrgName>, serializer: S) -> Result<S::Ok, S::Error> {
+    org.as_ref().map(OrgName::as_str).serialize(serializer)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UncheckedSpec {
@@ -137,6 +144,7 @@ struct UncheckedSpec {
     squad_id: Option<String>,
     phone_number_id: String,
     agent: Option<String>,
+    org: Option<String>,
     #[serde(default)]
     priority: Priority,
     max_concurrency: Option<NonZeroU32>,
@@ -160,6 +168,8 @@ impl TryFrom<UncheckedSpec> for Spec {
         }
         let agent = spec.agent.map(|agent| agent.parse()).transpose();
         let agent = agent.map_err(|error| format!("campaign.agent: {error}"))?;
+        let org = spec.org.map(|org| org.parse()).transpose();
+        let org = org.map_err(|error| format!("campaign.org: {error}"))?;
         if !(10..=43_200).contains(&spec.max_duration_seconds) {
             return Err("campaign.maxDurationSeconds is 10 to 43200".into());
         }
@@ -172,6 +182,7 @@ impl TryFrom<UncheckedSpec> for Spec {
             squad_id: spec.squad_id,
             phone_number_id: spec.phone_number_id,
             agent,
+            org,
             priority: spec.priority,
             max_concurrency: spec.max_concurrency,
             max_duration_seconds: spec.max_duration_seconds,
@@ -186,7 +197,8 @@ impl Spec {
     pub fn codes(&self) -> Vec<AgentCode> {
         let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
         let name = self.agent.iter().map(AgentName::code);
-        name.chain(ids.into_iter().flatten().map(|id| AgentCode::of(id))).collect()
+        let ids = ids.into_iter().flatten().map(|id| AgentCode::of(id));
+        name.chain(ids).chain(self.org.iter().map(OrgName::code)).collect()
     }
 
     /// The longest call as a span.

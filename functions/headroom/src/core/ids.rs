@@ -98,6 +98,14 @@ text_id!(
     "has characters other than letters, digits, - and _"
 );
 text_id!(
+    /// A further organisation's name, chosen by the user.
+    OrgName,
+    "organisation",
+    64,
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_',
+    "has characters other than letters, digits, - and _"
+);
+text_id!(
     /// A pool's name, chosen by the operator. One subscription is one pool.
     PoolId,
     "pool id",
@@ -126,6 +134,13 @@ text_id!(
 
 impl AgentName {
     /// The code of the agent's name.
+    pub fn code(&self) -> AgentCode {
+        AgentCode::of(&self.0)
+    }
+}
+
+impl OrgName {
+    /// The code of the organisation's name.
     pub fn code(&self) -> AgentCode {
         AgentCode::of(&self.0)
     }

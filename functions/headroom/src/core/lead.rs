@@ -7,6 +7,7 @@ use super::campaign::{Retry, Voicemail};
 use super::ended::{Group, NoAnswer, UNKNOWN_REASON};
 use super::ids::{CallId, CampaignCode, ClaimKey, LeadId, LeadRef, Lease, LineKey, PhoneNumber, Token};
 use super::timers::Timers;
+use super::unseen::Figures;
 
 /// Where a lead is. It is ready, or a claim of it holds a line, or it is over (P4).
 ///
@@ -86,6 +87,8 @@ pub struct Lead {
     pub token: Option<Token>,
     /// The call of its latest claim, once known.
     pub call: Option<CallId>,
+    /// Vapi's figures when that call was created, if it told any.
+    pub figures: Option<Figures>,
     /// Claims so far; the next one's number is one more.
     pub claims: u32,
     /// Attempts that count towards `maxAttempts`.
@@ -250,6 +253,7 @@ mod tests {
             state: LeadState::Ready,
             token: None,
             call: None,
+            figures: None,
             claims: attempts + spared,
             attempts,
             spared,

@@ -7,7 +7,8 @@
 //!
 //! - **P1 Inbound first.** An outbound call is started only if, at that instant, outbound < cap,
 //!   total < limit, and either its agent's own reserve has room or shared use < shared − headroom:
-//!   [`pool::Pool::room`], repeated as the condition of the write that takes.
+//!   [`pool::Pool::room`], repeated as the condition of the write that takes. Lines that others are believed to use
+//!   ([`unseen::Unseen`]) count as held, and each quota of the call's has room ([`quota::Quota`]).
 //! - **P2 Reserved is reserved.** No call of another agent or kind holds a reserved line, idle or not:
 //!   shared lines are what is left of the limit without all reserves ([`reserve::Reserves`]).
 //! - **P3 One dial per attempt.** A [`ids::LineKey`] names one claim of one lead and is dialed at most
@@ -29,4 +30,5 @@ pub mod pool;
 pub mod quota;
 pub mod reserve;
 pub mod timers;
+pub mod unseen;
 pub mod window;

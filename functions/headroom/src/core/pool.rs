@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, OrgId, Token};
 use super::quota::{self, Pace, Quota, Quotas};
 use super::reserve::{Bucket, BucketKey, Reserves, Uses};
+use super::unseen::Unseen;
 
 /// How the lines of a pool may be used. In lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +136,8 @@ pub struct Pool {
     pub hold_count: u32,
     /// The organisation that Vapi says our key belongs to, once known.
     pub org: Option<OrgId>,
+    /// Lines that others are believed to use without anybody telling.
+    pub unseen: Option<Unseen>,
     /// The limit that Vapi last reported, if it differs from the policy's.
     pub seen_limit: Option<u32>,
     /// The configured policy that was last applied, as text.
@@ -227,6 +230,7 @@ impl Pool {
             hold_until: Timestamp::UNIX_EPOCH,
             hold_count: 0,
             org: None,
+            unseen: None,
             seen_limit: None,
             configured: Some(policy.to_string()),
         }
@@ -252,14 +256,15 @@ impl Pool {
             // Full, it is no refusal: the shared lines are next.
             Source::Reserve(bucket) => (Rule::Shared, bucket.reserved - self.uses.held(&bucket.key)),
             Source::Shared(_) => {
-                (Rule::Headroom, self.shared_for_outbound().saturating_sub(self.uses.shared))
+                let used = self.uses.shared.saturating_add(self.unseen(now));
+                (Rule::Headroom, self.shared_for_outbound().saturating_sub(used))
             }
         };
         let by_rule = [
             by_source,
             (Rule::Cap, self.policy.cap.saturating_sub(self.counts.outbound)),
             (Rule::CampaignCap, campaign_cap.map_or(u32::MAX, |cap| cap.saturating_sub(held))),
-            (Rule::Limit, self.free()),
+            (Rule::Limit, self.free().saturating_sub(self.unseen(now))),
         ];
         let by_quota = self.quotas.of(codes).map(|(name, quota)| {
             let key = BucketKey::quota(name);
@@ -363,6 +368,11 @@ impl Pool {
     /// Shared lines that outbound may bring their use up to: without the headroom.
     pub fn shared_for_outbound(&self) -> u32 {
         self.shared().saturating_sub(self.policy.headroom)
+    }
+
+    /// Lines that others are believed to use at `now` without anybody telling: none of them is outbound's.
+    pub fn unseen(&self, now: Timestamp) -> u32 {
+        self.unseen.filter(|unseen| now < unseen.until).map_or(0, |unseen| unseen.lines)
     }
 
     /// Lines nobody holds; 0 while more are held than the limit has.

@@ -13,9 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, Token};
+use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, OrgName, Token};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::pool::{Pool, Rule};
+use crate::core::unseen::Figures;
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
@@ -102,7 +103,10 @@ impl App {
             tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
             return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
         }
-        let dialed = self.vapi.dial(&campaign.spec, &lead, now).await;
+        let Some(vapi) = self.vapi_of(campaign.spec.org.as_ref()) else {
+            return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
+        };
+        let dialed = vapi.dial(&campaign.spec, &lead, now).await;
         tracing::info!(
             campaign.id = %campaign.spec.id,
             line.key = %claim,
@@ -120,7 +124,8 @@ impl App {
         let known_limit = pool.seen_limit.unwrap_or(pool.policy.limit());
         match dialed {
             Dialed::Created { call, org, limits } => {
-                self.table.bind(claim, &call).await?;
+                let figures = limits.used().map(|used| Figures { at: self.clock.now(), used });
+                self.table.bind(claim, &call, figures).await?;
                 // The call may be over already, its message having come before it was known here.
                 if let Some(end) = self.table.read_ended(&call).await?
                     && let Some(lead) = self.table.read_lead(&claim.campaign, &claim.lead).await?
@@ -133,19 +138,23 @@ impl App {
                     self.table.end_rests().await?;
                     self.wake_at(self.clock.now()).await;
                 }
-                let org = org.filter(|_| pool.org.is_none());
+                self.suspect(pool, &limits).await?;
+                let org = org.filter(|_| pool.org.is_none() && campaign.spec.org.is_none());
                 self.table.note_vapi(org.as_ref(), changed_limit(limits, known_limit)).await
             }
             Dialed::OverLimit { call, limits } => {
+                self.suspect(pool, &limits).await?;
                 self.table.note_vapi(None, changed_limit(limits, known_limit)).await?;
                 let Some(call) = call else { return self.undo(pool, lead, lease, Some(rest)).await };
                 // Blocked, they say, and yet there is an id.
-                match self.vapi.get_call(&call).await {
+                match self.get_call(&call).await {
                     Ok(Some(found)) if found.has_ended() => {
                         self.table.rest(rest).await?;
                         self.settle_as(pool, lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
                     }
-                    Ok(Some(found)) if found.is_live() => self.table.bind(claim, &call).await.map(|_| ()),
+                    Ok(Some(found)) if found.is_live() => {
+                        self.table.bind(claim, &call, None).await.map(|_| ())
+                    }
                     // Not found is as often "not yet" as "not at all".
                     Ok(_) | Err(_) => {
                         self.leave_unknown(claim).await?;
@@ -209,6 +218,19 @@ impl App {
         }
     }
 
+    /// A campaign of an organisation that nobody can dial for.
+    async fn pause_for_key(&self, campaign: &Campaign) -> Result<(), TableError> {
+        let org = campaign.spec.org.as_ref().map(OrgName::as_str).unwrap_or_default();
+        let reason = format!(
+            "there is no key for the organisation {org}: name it in HEADROOM_ORGS, give its key in HEADROOM_VAPI_KEY, \
+             then resume the campaign"
+        );
+        if self.table.pause_campaign(&campaign.code, &reason).await? {
+            tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
+        }
+        Ok(())
+    }
+
     async fn leave_unknown(&self, claim: &ClaimKey) -> Result<(), TableError> {
         let settled = self.clock.now() + self.timers.settling();
         self.table.mark_unknown(claim, settled).await.map(|_| ())
@@ -256,6 +278,9 @@ impl Dispatch<'_> {
         let app = self.app;
         let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
         let codes = campaign.spec.codes();
+        if app.vapi_of(campaign.spec.org.as_ref()).is_none() {
+            return app.pause_for_key(&campaign).await;
+        }
         let mut refusals = 0;
         let mut has_taken = false;
         loop {

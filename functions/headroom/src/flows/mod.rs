@@ -8,7 +8,9 @@
 //! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
 //! | [`reconcile`] | reconciler | the ledger, the leads and Vapi's list | the same state that all events would have led to |
 //! | [`backfill`] | backfill | Vapi's analytics | usage by the hour |
+//! | [`calibrate`] | dispatcher, reconciler | Vapi's figures | what outbound leaves to others |
 //! | [`operate`] | console, local runner | an operator's wish | the policy and the reserves |
+//! | [`orgs`] | all | an organisation of the subscription | its key, its calls |
 //! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
 //!
 //! The order of writes is what survives a crash between any two of them:
@@ -17,10 +19,12 @@
 //! call again; a lead is never without both a place in the queue and a line.
 
 pub mod backfill;
+pub mod calibrate;
 pub mod dial;
 pub mod intake;
 pub mod observe;
 pub mod operate;
+pub mod orgs;
 pub mod reconcile;
 pub mod settle;
 pub mod status;
@@ -32,8 +36,9 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use jiff::Timestamp;
 
+use self::orgs::Org;
 use crate::config::{Access, Lines};
-use crate::core::ids::{OrgId, PoolId};
+use crate::core::ids::PoolId;
 use crate::core::pool::Policy;
 use crate::core::timers::Timers;
 use crate::logging::chain;
@@ -77,8 +82,8 @@ pub struct App {
     pub policy: Policy,
     /// Whether a limit that Vapi reports is taken over.
     pub adopt_limit: bool,
-    /// Organisations whose calls count besides the key's own.
-    pub orgs: Vec<OrgId>,
+    /// The organisations of the subscription besides the key's own.
+    pub orgs: Vec<Org>,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -117,7 +122,8 @@ impl App {
     pub async fn connect(aws: &SdkConfig, access: &Access, lines: Lines) -> Result<Self, StartError> {
         let timers = Timers::default();
         let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool());
-        let vapi = Vapi::new(&access.vapi_url, &access.vapi_key, timers.clone())?;
+        let vapi = Vapi::new(&access.vapi_url, &access.keys.main, timers.clone())?;
+        let orgs = Org::all(&access.vapi_url, &access.keys, lines.orgs, &timers)?;
         let app = Self {
             table,
             vapi,
@@ -127,7 +133,7 @@ impl App {
             timers,
             policy: lines.policy,
             adopt_limit: lines.adopt_limit,
-            orgs: lines.orgs,
+            orgs,
         };
         app.prepare().await?;
         Ok(app)

@@ -50,14 +50,17 @@ impl App {
     /// Moves the ledger on an event of a call. Any order and any number of times lead to one state (P8).
     pub async fn observe(&self, event: &CallEvent) -> Result<Effect, TableError> {
         let pool = self.table.read_pool().await?;
-        if self.is_other_org(&pool, event) {
+        if self.is_other_org(&pool, event.org.as_ref()) {
             return Ok(Effect::OtherOrg);
         }
         match &event.happened {
             Happened::Nothing => Ok(Effect::None),
             Happened::Live => match self.ours(&pool, event).await? {
                 Some(lead) => self.observe_dialed(&lead, &event.call).await,
-                None => self.observe_live(&pool, &event.call, event.kind, &event.codes()).await,
+                None => {
+                    let codes = self.known_by(&pool, &event.codes(), event.org.as_ref());
+                    self.observe_live(&pool, &event.call, event.kind, &codes).await
+                }
             },
             // Each call's end is told twice at least: the second time there is one read to do.
             Happened::Ended(_)
@@ -89,13 +92,6 @@ impl App {
     async fn is_over(&self, pool: &Pool, call: &CallId) -> Result<bool, TableError> {
         let held = pool.lines.contains_key(&LineKey::Observed(call.clone()));
         Ok(!held && self.table.read_ended(call).await?.is_some())
-    }
-
-    fn is_other_org(&self, pool: &Pool, event: &CallEvent) -> bool {
-        match (&event.org, &pool.org) {
-            (Some(theirs), Some(own)) => theirs != own && !self.orgs.contains(theirs),
-            _ => false,
-        }
     }
 
     /// The lead that a call was dialed for, if it was: the one that has this call (its message may
@@ -131,7 +127,7 @@ impl App {
             // The dial had no clear answer, and here is one. While it is still being made, its own
             // answer will bind it.
             LeadState::Unknown { .. } => {
-                self.table.bind(&lead.claim(), call).await?;
+                self.table.bind(&lead.claim(), call, None).await?;
                 tracing::info!(line.key = %lead.claim(), call.id = %call, "unknown dial found by its webhook");
                 Ok(Effect::Bound)
             }
@@ -139,7 +135,7 @@ impl App {
         }
     }
 
-    /// Records a live call that Headroom did not dial.
+    /// Records a live call that Headroom did not dial, with the codes that are to be kept with its line.
     pub(super) async fn observe_live(
         &self,
         pool: &Pool,
@@ -153,8 +149,7 @@ impl App {
         {
             return Ok(Effect::None);
         }
-        let codes = pool.telling(codes);
-        let taken = self.table.take_observed(pool, call, kind, &codes, self.clock.now()).await?;
+        let taken = self.table.take_observed(pool, call, kind, codes, self.clock.now()).await?;
         let (pool, effect) = match taken {
             Observed::Taken(pool) => {
                 tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
@@ -182,7 +177,7 @@ impl App {
         } else {
             // Rare: something broke, and whether the person had answered decides if they are called
             // again. Vapi's own record says; without it the report or the pass settles this.
-            match tokio::time::timeout(PATIENCE, self.vapi.get_call(call)).await {
+            match tokio::time::timeout(PATIENCE, self.get_call(call)).await {
                 Ok(Ok(Some(found))) if found.has_ended() => found.end,
                 Ok(Ok(_)) => return Ok(Effect::Waiting),
                 Ok(Err(error)) => {
@@ -205,7 +200,7 @@ impl App {
     pub async fn answer(&self, event: &CallEvent, callers: &Callers) -> Result<Answer, TableError> {
         let refusal = || Answer::Refusal(callers.busy_message.clone());
         let pool = self.table.read_pool().await?;
-        if self.is_other_org(&pool, event) {
+        if self.is_other_org(&pool, event.org.as_ref()) {
             return Ok(refusal());
         }
         let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
@@ -220,7 +215,7 @@ impl App {
         }
         let mut codes = vec![AgentCode::of(assistant)];
         codes.extend(event.codes());
-        let telling = pool.telling(&codes);
+        let telling = self.known_by(&pool, &codes, event.org.as_ref());
         match self.table.take_answered(&pool, &event.call, &telling, self.clock.now()).await? {
             Observed::Taken(now) => {
                 if let Some(end) = self.table.read_ended(&event.call).await? {
@@ -258,10 +253,11 @@ impl App {
     /// Whether an outbound call could start now, for a Vapi campaign that asks before it dials. It
     /// reserves nothing, and does not say whose calls it makes: reserves are not for it.
     pub async fn outbound_could_start(&self) -> Result<bool, TableError> {
-        let pool = self.table.read_pool().await?;
-        Ok(self.clock.now() >= pool.hold_until
-            && pool.free() > 0
-            && pool.uses.shared < pool.shared_for_outbound()
+        let (pool, now) = (self.table.read_pool().await?, self.clock.now());
+        let unseen = pool.unseen(now);
+        Ok(now >= pool.hold_until
+            && pool.free() > unseen
+            && pool.uses.shared.saturating_add(unseen) < pool.shared_for_outbound()
             && pool.counts.outbound < pool.policy.cap())
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::core::campaign::CampaignState;
-use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Lease, LineKey, Token};
+use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Lease, LineKey, OrgName, Token};
 use crate::core::lead::{End, Lead, LeadState, Outcome};
 use crate::core::pool::Pool;
 use crate::logging::chain;
@@ -19,6 +19,7 @@ use crate::vapi::calls::{Call, Listing};
 
 use super::App;
 use super::observe::{Effect, held_claims};
+use super::orgs::Listings;
 use super::settle::lead_end;
 
 /// What a pass did.
@@ -57,9 +58,8 @@ impl App {
     pub async fn reconcile(&self) -> Result<Pass, TableError> {
         self.table.ensure_pool(self.policy).await?;
         let pool = self.follow_policy(self.table.read_pool().await?).await?;
-        let pass = Look::around(self, &pool).await?.reconcile().await?;
-
         let campaigns = self.table.list_campaigns().await?;
+        let pass = Look::around(self, &pool, &campaigns).await?.reconcile().await?;
         let mut running = false;
         for campaign in &campaigns {
             match campaign.state {
@@ -125,36 +125,34 @@ struct Look<'a> {
     leads: HashMap<(CampaignCode, LeadRef), Lead>,
     /// The calls of those leads.
     bound: HashSet<CallId>,
-    listing: Listing,
+    listings: Listings,
+    /// The organisation of each campaign that has one of its own.
+    orgs: HashMap<CampaignCode, OrgName>,
     pass: Pass,
     /// What went wrong first.
     failed: Option<TableError>,
 }
 
 impl<'a> Look<'a> {
-    async fn around(app: &'a App, pool: &'a Pool) -> Result<Self, TableError> {
+    async fn around(app: &'a App, pool: &'a Pool, campaigns: &[Campaign]) -> Result<Self, TableError> {
         let now = app.clock.now();
         let leads = app.table.read_leads(&held_claims(pool)).await?;
         let since = look_back(app, pool, &leads, now);
         let bound = leads.iter().filter_map(|lead| bound_call(lead).cloned()).collect();
         let leads =
             leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
-        let listing = app.vapi.list_calls(since).await.unwrap_or_else(|error| {
-            tracing::warn!(
-                error = chain(&error),
-                "Vapi did not list its calls; asking for the oldest one by one"
-            );
-            Listing::unanswered()
-        });
-        let pass = Pass { listed: listing.calls.len() as u32, ..Pass::default() };
-        Ok(Self { app, pool, now, leads, bound, listing, pass, failed: None })
+        let org = |campaign: &Campaign| Some((campaign.code.clone(), campaign.spec.org.clone()?));
+        let orgs = campaigns.iter().filter_map(org).collect();
+        let listings = app.list_calls(since).await;
+        let pass = Pass { listed: listings.calls().count() as u32, ..Pass::default() };
+        Ok(Self { app, pool, now, leads, bound, listings, orgs, pass, failed: None })
     }
 
     async fn reconcile(mut self) -> Result<Pass, TableError> {
-        let newest = self.listing.newest();
-        let listed = std::mem::take(&mut self.listing.calls);
+        let listed: Vec<Call> = self.listings.calls().cloned().collect();
         if self.pool.org.is_none()
-            && let Some(org) = listed.iter().find_map(|call| call.org.clone())
+            && let Some(listing) = self.listings.of(None)
+            && let Some(org) = listing.calls.iter().find_map(|call| call.org.clone())
         {
             self.app.table.note_vapi(Some(&org), None).await?;
         }
@@ -162,7 +160,8 @@ impl<'a> Look<'a> {
         if live != self.pool.counts.total as usize {
             tracing::info!(ledger = self.pool.counts.total, vapi = live, "ledger and Vapi's list differ");
         }
-        let unlisted = self.see_listed(&listed, newest).await;
+        self.app.calibrate(self.pool, self.leads.values(), &self.listings).await?;
+        let unlisted = self.see_listed(&listed).await;
         self.see_unlisted(unlisted).await;
         self.find_missed(&listed).await?;
         self.failed.map_or(Ok(self.pass), Err)
@@ -170,7 +169,7 @@ impl<'a> Look<'a> {
 
     /// Goes through the held lines whose call is in the list, or that have no call yet. Returns the
     /// others: a lease and its call.
-    async fn see_listed(&mut self, listed: &[Call], newest: Option<Timestamp>) -> Vec<(Lease, CallId)> {
+    async fn see_listed(&mut self, listed: &[Call]) -> Vec<(Lease, CallId)> {
         let by_call: HashMap<&CallId, &Call> = listed.iter().map(|call| (&call.id, call)).collect();
         let by_claim: HashMap<&ClaimKey, &Call> =
             listed.iter().filter_map(|call| Some((call.claim.as_ref()?, call))).collect();
@@ -198,7 +197,7 @@ impl<'a> Look<'a> {
                     unlisted.push((lease, call));
                     continue;
                 }
-                (None, None) => self.see_unanswered(&lease, newest).await,
+                (None, None) => self.see_unanswered(&lease).await,
             };
             self.keep_going(&lease, done);
         }
@@ -215,7 +214,7 @@ impl<'a> Look<'a> {
             let turn = (passes.unsigned_abs() as usize * asked) % unlisted.len();
             unlisted.rotate_left(turn);
         }
-        let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call)| self.app.vapi.get_call(call)).collect();
+        let reads: Vec<_> = unlisted[..asked].iter().map(|(_, call)| self.app.get_call(call)).collect();
         let mut found = futures::future::join_all(reads).await.into_iter();
         for (lease, call) in &unlisted {
             match found.next().and_then(|answer| answer.ok().flatten()) {
@@ -308,7 +307,7 @@ impl<'a> Look<'a> {
             self.pass.ended += 1;
         } else if overdue && call.is_live() {
             let claim = lead.claim();
-            if let Step::Moved(_) = self.app.table.bind(&claim, &call.id).await? {
+            if let Step::Moved(_) = self.app.table.bind(&claim, &call.id, None).await? {
                 tracing::info!(line.key = %claim, call.id = %call.id, "unknown dial found in the list");
                 self.pass.adopted += 1;
             }
@@ -335,7 +334,7 @@ impl<'a> Look<'a> {
     /// A dial without an answer that Vapi does not show. Absence is proof only in a list that is
     /// complete from before the dial on, and has shown calls made after the last instant at which this
     /// one can have been, or is still without it minutes later in an account where nothing else moves.
-    async fn see_unanswered(&mut self, lease: &Lease, newest: Option<Timestamp>) -> Result<(), TableError> {
+    async fn see_unanswered(&mut self, lease: &Lease) -> Result<(), TableError> {
         let Some(lead) = self.lead(&lease.key) else { return Ok(()) };
         let settled = match &lead.state {
             // Its function died, or is frozen: what it sent last may still be in the making.
@@ -344,8 +343,11 @@ impl<'a> Look<'a> {
             _ => return Ok(()),
         };
         let late = settled + self.app.timers.absence();
+        let listing = self.listings.of(self.orgs.get(&lead.campaign));
+        let newest = listing.and_then(Listing::newest);
+        let is_complete = listing.is_some_and(|listing| listing.complete);
         let shown_later = newest.is_some_and(|newest| newest > settled) || self.now > late;
-        if self.now <= settled || !self.listing.complete || !shown_later {
+        if self.now <= settled || !is_complete || !shown_later {
             return self.look_at_ceiling(lease, None).await;
         }
         let claim = lead.claim();
@@ -402,7 +404,8 @@ impl<'a> Look<'a> {
                     continue;
                 }
             }
-            if self.app.observe_live(self.pool, &call.id, call.kind, &call.codes).await? == Effect::Taken {
+            let codes = self.app.known_by(self.pool, &call.codes, call.org.as_ref());
+            if self.app.observe_live(self.pool, &call.id, call.kind, &codes).await? == Effect::Taken {
                 self.pass.found += 1;
             }
         }

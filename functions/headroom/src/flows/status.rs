@@ -60,12 +60,24 @@ pub struct PoolStatus {
     pub over_reserved: bool,
     /// Held by nobody.
     pub free: u32,
+    /// Lines that others are believed to use without anybody telling; outbound leaves them alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<UnseenStatus>,
     /// Until when outbound rests, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting_until: Option<String>,
     /// The held lines, the longest held first. Only in a [`Status`]: it takes the campaigns to name them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<Vec<HeldLine>>,
+}
+
+/// An estimate of the lines that others use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenStatus {
+    /// So many.
+    pub lines: u32,
+    /// As of then.
+    pub at: Timestamp,
 }
 
 /// A line that is held.
@@ -236,6 +248,10 @@ impl PoolStatus {
                 .collect(),
             over_reserved: pool.reserves.total() > u64::from(pool.policy.limit()),
             free: pool.free(),
+            unseen: pool
+                .unseen
+                .filter(|_| pool.unseen(now) > 0)
+                .map(|unseen| UnseenStatus { lines: unseen.lines, at: unseen.at }),
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
             held_by: None,
         }

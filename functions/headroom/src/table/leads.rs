@@ -17,6 +17,7 @@ use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
+use crate::core::unseen::Figures;
 use crate::core::window::zone;
 
 /// What the storing of a new lead came to.
@@ -318,10 +319,22 @@ impl Table {
     /// dialing or unknown → live: the claim's call is known. Again for the same call changes nothing.
     ///
     /// Condition: this claim is the latest, and it has no call or this one.
-    pub async fn bind(&self, claim: &ClaimKey, call: &CallId) -> Result<Step, TableError> {
-        let step = self
-            .step(claim)
-            .update_expression("SET st = :live, vcall = :call REMOVE deadline")
+    /// What Vapi said of its lines with the call's creation is kept beside it.
+    pub async fn bind(
+        &self,
+        claim: &ClaimKey,
+        call: &CallId,
+        figures: Option<Figures>,
+    ) -> Result<Step, TableError> {
+        let (told, step) = match figures {
+            Some(figures) => {
+                let step = self.step(claim).expression_attribute_values(":fig", s(figures.to_string()));
+                (", fig = :fig", step)
+            }
+            None => ("", self.step(claim)),
+        };
+        let step = step
+            .update_expression(format!("SET st = :live, vcall = :call{told} REMOVE deadline"))
             .condition_expression(
                 "claims = :claim AND (st IN (:dialing, :unknown) OR (st = :live AND vcall = :call))",
             )
@@ -507,6 +520,7 @@ fn lead_of(item: &Item) -> Result<Lead, TableError> {
         state,
         token,
         call: read.parsed_if("vcall")?,
+        figures: read.parsed_if("fig")?,
         claims: read.number("claims")?,
         attempts: read.number("att")?,
         spared: read.number("spared")?,

@@ -17,6 +17,7 @@
 //! | `lns` | map: line key → token |
 //! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed, `k` what its calls are known by |
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
+//! | `unseen` | lines that others are believed to use without anybody telling, as of when and until when |
 //! | `org` `seen` `conf` | what Vapi said: our organisation, its limit; the policy last configured |
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::core::ids::{
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
 use crate::core::quota::{Pace, Quota, Quotas};
 use crate::core::reserve::{BucketKey, Reserve, Reserves, Uses};
+use crate::core::unseen::Unseen;
 
 /// What a taking of outbound lines came to.
 #[derive(Debug)]
@@ -150,8 +152,8 @@ impl Table {
     /// Takes one line for each of `leases`, all or none, and all from one source (P1, P2). They are of one
     /// campaign, which is on the ledger, and known by the same codes.
     ///
-    /// Condition: policy, reserves and quotas are still `pool`'s; with these lines the total stays within the
-    /// limit, outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or
+    /// Condition: policy, reserves, quotas and what others are believed to use are still `pool`'s; with these lines
+    /// and those of others the total stays within the limit, outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or
     /// that is full and shared use stays within shared − headroom; they fit into each quota that they count in,
     /// whose pace allows so many dials and was moved on by nobody else; no rest; none of the keys is held. A grant whose answer was lost is
     /// known by its tokens in the old item.
@@ -172,6 +174,8 @@ impl Table {
         }
         let lines = i64::try_from(leases.len()).expect("a pool has fewer lines than 2^63");
         let upto = |most: u32| n(i64::from(most) - lines);
+        let unseen = pool.unseen(now);
+        let upto_others = |most: u32| n(i64::from(most) - i64::from(unseen) - lines);
         let mut set = String::from("SET ntot = ntot + :n, nout = nout + :n, cmp.#c.h = cmp.#c.h + :n");
         let mut condition = String::from(
             "rev = :rev AND ntot <= :total AND nout <= :cap AND rest_until <= :now AND cmp.#c.h <= :own",
@@ -181,10 +185,12 @@ impl Table {
             .expression_attribute_names("#c", campaign.as_str())
             .expression_attribute_values(":n", n(lines))
             .expression_attribute_values(":rev", n(pool.revision))
-            .expression_attribute_values(":total", upto(pool.policy.limit()))
+            .expression_attribute_values(":total", upto_others(pool.policy.limit()))
             .expression_attribute_values(":cap", upto(pool.policy.cap()))
             .expression_attribute_values(":own", upto(campaign_cap.unwrap_or(u32::MAX)))
             .expression_attribute_values(":now", ms(now));
+        condition.push_str(&format!(" AND {}", same_unseen(pool)));
+        update = with_unseen(update, pool);
         let source = pool.source(&codes, Kind::Outbound);
         if let Some(bucket) = source.bucket() {
             set.push_str(", own.#b = own.#b + :n");
@@ -198,7 +204,8 @@ impl Table {
             Source::Shared(full) => {
                 set.push_str(", nshr = nshr + :n");
                 condition.push_str(" AND nshr <= :shared");
-                update = update.expression_attribute_values(":shared", upto(pool.shared_for_outbound()));
+                update =
+                    update.expression_attribute_values(":shared", upto_others(pool.shared_for_outbound()));
                 if let Some(bucket) = full {
                     condition.push_str(" AND own.#b >= :reserved");
                     update = update.expression_attribute_values(":reserved", n(bucket.reserved));
@@ -460,6 +467,20 @@ impl Table {
         sent.outcome("note what Vapi said", |_| None).map(|_| ())
     }
 
+    /// Notes an estimate of the lines that others use, or that there is none.
+    ///
+    /// Condition: it is still the one of `pool`. Of two estimates at once, either will do.
+    pub async fn note_unseen(&self, pool: &Pool, unseen: Option<Unseen>) -> Result<(), TableError> {
+        let update = with_unseen(self.ledger(), pool).condition_expression(same_unseen(pool));
+        let update = match unseen {
+            Some(unseen) => update
+                .update_expression("SET unseen = :now")
+                .expression_attribute_values(":now", s(unseen.to_string())),
+            None => update.update_expression("REMOVE unseen"),
+        };
+        update.send().await.outcome("note the unseen lines", |_| None).map(|_| ())
+    }
+
     /// Makes sure that a campaign under way has its counters on the ledger, from `settled` (done,
     /// failed) if it had none, and what its calls are known by. Counters that are there stay as they are.
     pub async fn open_campaign(
@@ -502,6 +523,18 @@ impl Table {
 /// The line of a call that Headroom did not dial.
 fn observed(call: &CallId, kind: Kind, codes: &[AgentCode], now: Timestamp) -> Lease {
     Lease { key: LineKey::Observed(call.clone()), token: Token::new(kind, now, 0).known_by(codes) }
+}
+
+/// The condition that the estimate of others' lines is still the pool's; [`with_unseen`] gives its value.
+fn same_unseen(pool: &Pool) -> &'static str {
+    if pool.unseen.is_some() { "unseen = :unseen" } else { "attribute_not_exists(unseen)" }
+}
+
+fn with_unseen(update: UpdateItemFluentBuilder, pool: &Pool) -> UpdateItemFluentBuilder {
+    match pool.unseen {
+        Some(unseen) => update.expression_attribute_values(":unseen", s(unseen.to_string())),
+        None => update,
+    }
 }
 
 /// The condition that the `i`th quota's pace is still the pool's; [`with_pace`] gives its value.
@@ -610,6 +643,7 @@ fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         hold_until: read.instant("rest_until")?,
         hold_count: read.number("rests")?,
         org: read.parsed_if("org")?,
+        unseen: read.parsed_if("unseen")?,
         seen_limit: read.number_if("seen")?,
         configured: read.text_if("conf")?.map(str::to_owned),
     })

@@ -26,6 +26,8 @@ pub struct Call {
     pub status: String,
     /// When it was created.
     pub created: Option<Timestamp>,
+    /// When it ended, if it has and Vapi says.
+    pub ended: Option<Timestamp>,
     /// What is known of its end, for when the status says that it ended.
     pub end: End,
 }
@@ -66,6 +68,8 @@ pub(super) struct RawCall<'a> {
     pub(super) created_at: Option<String>,
     #[serde(default, deserialize_with = "text")]
     pub(super) started_at: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) ended_at: Option<String>,
     #[serde(default, deserialize_with = "text")]
     pub(super) ended_reason: Option<String>,
     #[serde(default, deserialize_with = "text")]
@@ -163,6 +167,7 @@ impl RawCall<'_> {
             claim: self.claims().into_iter().next(),
             status: self.status.clone().unwrap_or_default(),
             created: self.created_at.as_deref().and_then(|at| at.parse().ok()),
+            ended: self.ended_at.as_deref().and_then(|at| at.parse().ok()),
             end: End {
                 reason: reason(self.ended_reason.clone()),
                 connected: Some(self.started_at.is_some()),

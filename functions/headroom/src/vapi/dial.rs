@@ -23,6 +23,16 @@ pub struct Limits {
     pub blocked: bool,
     /// Lines of the subscription.
     pub limit: Option<u32>,
+    /// Lines that are left, this call's among them or not: both is documented.
+    pub remaining: Option<u32>,
+}
+
+impl Limits {
+    /// Lines that Vapi counts as used, at least; nothing if it does not say, or contradicts itself.
+    pub fn used(&self) -> Option<u32> {
+        let remaining = self.remaining.or(self.blocked.then_some(0))?;
+        self.limit?.checked_sub(remaining)
+    }
 }
 
 /// What came of asking for a call.
@@ -155,14 +165,14 @@ impl Answer<'_> {
         struct Raw {
             concurrency_blocked: Option<serde_json::Value>,
             concurrency_limit: Option<serde_json::Value>,
+            remaining_concurrent_calls: Option<serde_json::Value>,
         }
+        let number = |figure: Option<serde_json::Value>| u32::try_from(figure?.as_u64()?).ok();
         let raw = self.subscription_limits.and_then(|raw| object::<Raw>(raw.get()).ok());
         raw.map_or_else(Limits::default, |raw| Limits {
             blocked: raw.concurrency_blocked == Some(serde_json::Value::Bool(true)),
-            limit: raw
-                .concurrency_limit
-                .and_then(|limit| u32::try_from(limit.as_u64()?).ok())
-                .filter(|limit| *limit > 0),
+            limit: number(raw.concurrency_limit).filter(|limit| *limit > 0),
+            remaining: number(raw.remaining_concurrent_calls),
         })
     }
 }

@@ -87,6 +87,7 @@ impl Line {
             state: LeadState::Ready,
             token: None,
             call: None,
+            figures: None,
             claims: 1,
             attempts: 0,
             spared: 0,

@@ -124,5 +124,5 @@ fn run(input: &[u8]) -> Outcome {
 }
 
 fn check_lines(lines: &Lines) -> Result<(), String> {
-    lines.orgs.iter().try_for_each(|org| is_id(org.as_str(), 64, key_safe))
+    lines.orgs.iter().try_for_each(|org| is_id(org.id.as_str(), 64, key_safe))
 }
