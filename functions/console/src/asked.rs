@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use headroom::core::ids::AgentCode;
+use headroom::core::pool::Policy;
 use headroom::core::quota::Quota;
 use headroom::core::reserve::Reserve;
 use headroom::flows::operate::{Asked, Kept};
@@ -11,8 +12,8 @@ use lambda_http::http::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// More lines than any subscription has: beyond it, a number is a slip.
-const MOST_LINES: u32 = 1_000_000;
+/// Beyond what stands for no limit at all, a number is a slip.
+const MOST_LINES: u32 = Policy::UNLIMITED;
 /// More calls a second than any carrier takes.
 const MOST_PER_SECOND: u32 = 1_000;
 /// Each costs the ledger four bytes in every write.
@@ -28,6 +29,7 @@ const CHANGES: u32 = 50;
 #[serde(deny_unknown_fields)]
 struct LinesBody {
     limit: Option<u32>,
+    purchased: Option<u32>,
     cap: Option<u32>,
     headroom: Option<u32>,
 }
@@ -66,14 +68,16 @@ const QUOTA_EXAMPLE: &str =
 
 /// The body of `PATCH /lines`.
 pub(crate) fn lines(body: &[u8]) -> Result<Asked, String> {
-    let LinesBody { limit, cap, headroom } = parse(body, LINES_EXAMPLE)?;
-    if limit.or(cap).or(headroom).is_none() {
+    let LinesBody { limit, purchased, cap, headroom } = parse(body, LINES_EXAMPLE)?;
+    if limit.or(purchased).or(cap).or(headroom).is_none() {
         return Err(format!("the body names nothing to change; {LINES_EXAMPLE}"));
     }
-    for (name, lines, least) in [("limit", limit, 1), ("cap", cap, 0), ("headroom", headroom, 0)] {
+    let numbers =
+        [("limit", limit, 1), ("purchased", purchased, 0), ("cap", cap, 0), ("headroom", headroom, 0)];
+    for (name, lines, least) in numbers {
         check(name, lines.unwrap_or(least), least)?;
     }
-    Ok(Asked { limit, cap, headroom, ..Asked::default() })
+    Ok(Asked { limit, purchased, cap, headroom, ..Asked::default() })
 }
 
 /// The body of `PUT /reserves/{agent}`, and what of the agent's reserve it leaves as it is.
@@ -174,8 +178,8 @@ mod tests {
         );
         assert_eq!(
             lines(br#"{"lim":1}"#).expect_err("a slip"),
-            "the body cannot be used: unknown field `lim`, expected one of `limit`, `cap`, `headroom` at line 1 \
-             column 6; send {\"limit\": 20, \"cap\": 15, \"headroom\": 2}, or any of these"
+            "the body cannot be used: unknown field `lim`, expected one of `limit`, `purchased`, `cap`, \
+             `headroom` at line 1 column 6; send {\"limit\": 20, \"cap\": 15, \"headroom\": 2}, or any of these"
         );
         let bad: [&[u8]; 14] = [
             b"",

@@ -246,7 +246,7 @@ pub struct OrgSettings {
 }
 
 impl OrgSettings {
-    /// Reads `NAME=ORG_ID, …`, or bare ids, which are their own names.
+    /// Reads `NAME=ORG_ID, …`, or bare ids, which are their own names. The first key's organisation is `main`.
     ///
     /// # Errors
     /// If it is no such list, or names one twice.
@@ -260,6 +260,9 @@ impl OrgSettings {
             if parsed.iter().any(|org| org.name == name || org.id == id) {
                 return Err(invalid(format!("names {name} twice, or its id")));
             }
+            if name.as_str() == OrgName::MAIN {
+                return Err(invalid(format!("{name} is what the first key's own organisation is called")));
+            }
             parsed.push(Self { name, id });
         }
         Ok(parsed)
@@ -267,10 +270,14 @@ impl OrgSettings {
 }
 
 impl Lines {
-    /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10), `HEADROOM_CAP` (the limit),
+    /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a
+    /// subscription without one), `HEADROOM_CAP` (the limit),
     /// `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false) and `HEADROOM_ORGS` (none).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        let limit = env.number(LIMIT, 10)?;
+        let limit = match env.optional(LIMIT).map(str::trim) {
+            Some("none") => Policy::UNLIMITED,
+            _ => env.number(LIMIT, 10)?,
+        };
         let policy = Policy::new(limit, env.number(CAP, limit)?, env.number(HEADROOM, 0)?)
             .map_err(|error| ConfigError::Invalid { name: LIMIT, problem: error.to_string() })?;
         let adopt_limit = match env.optional(ADOPT_LIMIT).unwrap_or("false") {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use headroom::core::pool::Policy;
 
 /// Headroom on one machine: keeps a Vapi account's inbound lines answerable while campaigns dial.
 ///
@@ -34,7 +35,7 @@ pub(crate) enum Command {
     /// Bound the calls of a phone number, a SIP trunk or an organisation, or show what bounds them.
     Quota(QuotaArgs),
     /// Print or change how many lines the pool has.
-    Limit(NumberArgs),
+    Limit(LimitArgs),
     /// Print or change the most lines that outbound may hold.
     Cap(NumberArgs),
     /// Print or change the shared lines that outbound leaves free for the next callers.
@@ -119,8 +120,8 @@ pub(crate) struct ServeArgs {
     /// Folder of the state. In memory if not given.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Lines of the subscription.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Lines of the subscription, or none if it has no limit.
+    #[arg(long, default_value = "10", value_parser = limit)]
     pub(crate) limit: u32,
     /// Most lines that outbound may hold [default: limit].
     #[arg(long)]
@@ -280,7 +281,29 @@ fn share(text: &str) -> Result<(Share, u32), String> {
     Ok((kind, lines))
 }
 
-/// The flags of `limit`, `cap` and `headroom`.
+/// The flags of `limit`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LimitArgs {
+    /// The new number, or none for a subscription without a limit; without it, the present one is printed.
+    #[arg(value_parser = limit)]
+    pub(crate) lines: Option<u32>,
+    /// How many of them were purchased on top of what the plan includes.
+    #[arg(long)]
+    pub(crate) purchased: Option<u32>,
+    #[command(flatten)]
+    pub(crate) by: ByArgs,
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    if text == "none" {
+        return Ok(Policy::UNLIMITED);
+    }
+    text.parse().map_err(|_| "it is a whole number of lines, or none".to_owned())
+}
+
+/// The flags of `cap` and `headroom`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NumberArgs {
     /// The new number; without it, the present one is printed.

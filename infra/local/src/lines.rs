@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headroom::flows::status::{HeldLine, PoolStatus, QuotaStatus, ReserveStatus};
+use headroom::flows::status::{HeldLine, OrgStatus, PoolStatus, QuotaStatus, ReserveStatus};
 use jiff::Timestamp;
 
 /// Columns of the bar, without what parts its segments; fewer if they cannot be shared out evenly.
@@ -21,6 +21,10 @@ pub(crate) fn report(pool: &PoolStatus, now: Timestamp, colours: bool) -> String
     if !pool.quotas.is_empty() {
         lines.push(String::new());
         lines.extend(pool.quotas.iter().map(|quota| format!("  quota {}", quota_in_words(quota))));
+    }
+    if !pool.orgs.is_empty() {
+        lines.push(String::new());
+        lines.extend(orgs(&pool.orgs));
     }
     let held = held(pool.held_by.as_deref().unwrap_or_default(), now);
     if !held.is_empty() {
@@ -95,7 +99,7 @@ fn summary(pool: &PoolStatus) -> String {
         if over > 0 { format!(", {over} more than there are: nobody is cut off") } else { String::new() };
     format!(
         "{} lines: {} reserved, {} shared; cap {}, headroom {}\n{} held, {} free{over}",
-        pool.limit,
+        limit_in_words(pool.limit, pool.purchased),
         reserved(pool),
         pool.shared_lines,
         pool.cap,
@@ -103,6 +107,14 @@ fn summary(pool: &PoolStatus) -> String {
         pool.total,
         pool.free,
     )
+}
+
+/// A limit, and its two parts if they are known.
+pub(crate) fn limit_in_words(limit: u32, purchased: u32) -> String {
+    match purchased {
+        0 => limit.to_string(),
+        _ => format!("{limit} ({} included, {purchased} purchased)", limit - purchased.min(limit)),
+    }
 }
 
 /// A letter for each agent in the bar and in the table: capitals, then small ones, then none are left.
@@ -171,6 +183,18 @@ fn reserves(pool: &PoolStatus) -> Vec<String> {
     shared.push(String::new());
     rows.push(shared);
     aligned(&rows, &[0, 1, 9])
+}
+
+/// What each organisation holds, one row for each.
+fn orgs(orgs: &[OrgStatus]) -> Vec<String> {
+    let mut rows = vec![["held", "organisation", "inbound", "outbound", "web"].map(str::to_owned).to_vec()];
+    rows.extend(orgs.iter().map(|org| {
+        let numbers = [org.inbound, org.outbound, org.web].map(|lines| lines.to_string());
+        [org.total.to_string(), org.name.clone()].into_iter().chain(numbers).collect()
+    }));
+    let mut lines = aligned(&rows, &[1]);
+    lines.push("  One subscription: a line that one organisation uses is gone for all of them.".to_owned());
+    lines
 }
 
 /// Who holds lines now: one row for each kind, agent and campaign, the largest first.
@@ -252,6 +276,8 @@ mod tests {
             reserves,
             quotas: Vec::new(),
             unseen: None,
+            purchased: 0,
+            orgs: Vec::new(),
             over_reserved: reserved > u64::from(limit),
             free: limit.saturating_sub(total),
             resting_until: None,
@@ -273,6 +299,7 @@ mod tests {
         let since = now() - jiff::SignedDuration::from_mins(minutes);
         HeldLine {
             kind: kind.into(),
+            org: None,
             agent: agent.map(Into::into),
             campaign: campaign.map(Into::into),
             since,

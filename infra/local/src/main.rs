@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Lines(args)) => operator::show_lines(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Reserve(args)) => operator::reserve(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Quota(args)) => operator::quota(&args).await.map(|()| ExitCode::SUCCESS),
-        Some(Command::Limit(args)) => operator::set("limit", &args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Limit(args)) => operator::set_limit(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Cap(args)) => operator::set("cap", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Headroom(args)) => operator::set("headroom", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),

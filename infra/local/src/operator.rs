@@ -12,7 +12,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::args::{Bound, ChangesArgs, ConsoleArgs, LinesArgs, NumberArgs, QuotaArgs, ReserveArgs, Share};
+use crate::args::{
+    Bound, ChangesArgs, ConsoleArgs, LimitArgs, LinesArgs, NumberArgs, QuotaArgs, ReserveArgs, Share,
+};
 use crate::lines;
 
 /// Above the longest that a function may take.
@@ -108,12 +110,29 @@ pub(crate) async fn show_lines(args: &LinesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `headroom limit`, `headroom cap`, `headroom headroom`.
+/// `headroom limit`.
+pub(crate) async fn set_limit(args: &LimitArgs) -> anyhow::Result<()> {
+    if args.lines.or(args.purchased).is_none() {
+        let PoolStatus { limit, purchased, .. } = pool(&args.console).await?;
+        println!("{}", lines::limit_in_words(limit, purchased));
+        return Ok(());
+    }
+    let mut body = json!({});
+    for (name, number) in [("limit", args.lines), ("purchased", args.purchased)] {
+        if let Some(number) = number {
+            body[name] = json!(number);
+        }
+    }
+    let by = Some(args.by.by.as_str());
+    let asked = Ask { method: Method::PATCH, path: &["lines"], query: None, by, body: Some(body) };
+    change(&args.console, asked).await
+}
+
+/// `headroom cap`, `headroom headroom`.
 pub(crate) async fn set(name: &str, args: &NumberArgs) -> anyhow::Result<()> {
     let Some(lines) = args.lines else {
         let pool = pool(&args.console).await?;
         let present = match name {
-            "limit" => pool.limit,
             "cap" => pool.cap,
             _ => pool.headroom,
         };

@@ -168,7 +168,7 @@ impl TryFrom<UncheckedSpec> for Spec {
         }
         let agent = spec.agent.map(|agent| agent.parse()).transpose();
         let agent = agent.map_err(|error| format!("campaign.agent: {error}"))?;
-        let org = spec.org.map(|org| org.parse()).transpose();
+        let org = spec.org.filter(|org| org != OrgName::MAIN).map(|org| org.parse()).transpose();
         let org = org.map_err(|error| format!("campaign.org: {error}"))?;
         if !(10..=43_200).contains(&spec.max_duration_seconds) {
             return Err("campaign.maxDurationSeconds is 10 to 43200".into());

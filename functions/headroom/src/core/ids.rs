@@ -140,6 +140,9 @@ impl AgentName {
 }
 
 impl OrgName {
+    /// What the organisation of the first key is called where all are shown.
+    pub const MAIN: &str = "main";
+
     /// The code of the organisation's name.
     pub fn code(&self) -> AgentCode {
         AgentCode::of(&self.0)

@@ -15,27 +15,49 @@ use super::unseen::Unseen;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     limit: u32,
+    purchased: u32,
     cap: u32,
     headroom: u32,
 }
 
 /// Why numbers are no policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a pool needs a limit of at least 1 line, got {limit}")]
-pub struct PolicyError {
-    limit: u32,
+pub enum PolicyError {
+    /// No lines at all.
+    #[error("a pool needs a limit of at least 1 line, got 0")]
+    NoLines,
+    /// More purchased than there are.
+    #[error("{purchased} lines cannot be purchased ones where there are {limit} in all")]
+    Purchased {
+        /// Lines said to be purchased.
+        purchased: u32,
+        /// Lines in all.
+        limit: u32,
+    },
 }
 
 impl Policy {
     /// A policy. A cap or headroom beyond the limit is allowed: limits move, and both then simply
     /// leave outbound what is left, or nothing.
     pub fn new(limit: u32, cap: u32, headroom: u32) -> Result<Self, PolicyError> {
-        if limit == 0 { Err(PolicyError { limit }) } else { Ok(Self { limit, cap, headroom }) }
+        if limit == 0 { Err(PolicyError::NoLines) } else { Ok(Self { limit, purchased: 0, cap, headroom }) }
     }
+
+    /// The limit of a subscription without one: more lines than any has.
+    pub const UNLIMITED: u32 = 1_000_000;
 
     /// Lines the pool has now.
     pub fn limit(self) -> u32 {
         self.limit
+    }
+    /// The part of the limit that was purchased on top of what the plan includes, as far as somebody said so:
+    /// Vapi's API tells the sum alone.
+    pub fn purchased(self) -> u32 {
+        self.purchased
+    }
+    /// The part of the limit that the plan includes.
+    pub fn included(self) -> u32 {
+        self.limit - self.purchased
     }
     /// Most lines that outbound may hold.
     pub fn cap(self) -> u32 {
@@ -45,9 +67,19 @@ impl Policy {
     pub fn headroom(self) -> u32 {
         self.headroom
     }
-    /// The same policy on another number of lines.
+    /// The same policy on another number of lines. What the plan includes stays, what is beyond was purchased; if
+    /// nothing ever was, nothing is said of it.
     pub fn with_limit(self, limit: u32) -> Result<Self, PolicyError> {
-        Self::new(limit, self.cap, self.headroom)
+        let purchased = if self.purchased == 0 { 0 } else { limit.saturating_sub(self.included()) };
+        Self::new(limit, self.cap, self.headroom)?.with_purchased(purchased)
+    }
+    /// The same policy, so many of its lines being purchased ones.
+    pub fn with_purchased(self, purchased: u32) -> Result<Self, PolicyError> {
+        if purchased > self.limit {
+            Err(PolicyError::Purchased { purchased, limit: self.limit })
+        } else {
+            Ok(Self { purchased, ..self })
+        }
     }
 }
 
@@ -405,6 +437,19 @@ mod tests {
     #[test]
     fn a_pool_without_lines_does_not_construct() {
         assert!(Policy::new(0, 0, 0).is_err());
+    }
+
+    #[test]
+    fn s3_06_a_purchased_line_is_one_more_and_both_parts_are_known() {
+        let policy = Policy::new(11, 8, 3).and_then(|policy| policy.with_purchased(1)).expect("10 + 1");
+        assert_eq!((policy.included(), policy.purchased()), (10, 1));
+        let more = policy.with_limit(40).expect("40 lines");
+        assert_eq!((more.limit(), more.included(), more.purchased()), (40, 10, 30));
+        let fewer = policy.with_limit(7).expect("7 lines");
+        assert_eq!((fewer.included(), fewer.purchased()), (7, 0));
+        let unsaid = Policy::new(10, 8, 3).and_then(|policy| policy.with_limit(20)).expect("20 lines");
+        assert_eq!((unsaid.included(), unsaid.purchased()), (20, 0));
+        assert!(policy.with_purchased(12).is_err());
     }
 
     #[test]

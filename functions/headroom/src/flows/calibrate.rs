@@ -3,7 +3,7 @@
 //!
 //! | when | compared with | believed for |
 //! |---|---|---|
-//! | a dial's answer shows less room than callers are to have | the ledger at that instant | seconds, until the pass |
+//! | a dial's answer shows no more room than callers are to have | the ledger at that instant | seconds, until the pass |
 //! | the pass, from the newest answer to a call that is still up | all calls that the ledger and every list know | minutes |
 
 use std::collections::HashSet;
@@ -28,11 +28,11 @@ const ESTIMATED: SignedDuration = SignedDuration::from_mins(3);
 const FRESH: SignedDuration = SignedDuration::from_secs(90);
 
 impl App {
-    /// After a dial: if Vapi's own figures show less room than callers are to have, and the ledger does not know why,
-    /// outbound holds back at once. `seen` is the pool when the line was taken.
+    /// After a dial: if Vapi's own figures show no more room than callers are to have, and the ledger does not know
+    /// why, outbound holds back at once. `seen` is the pool when the line was taken.
     pub(super) async fn suspect(&self, seen: &Pool, limits: &Limits) -> Result<(), TableError> {
         let (Some(limit), Some(used)) = (limits.limit, limits.used()) else { return Ok(()) };
-        if limit - used >= seen.policy.headroom() && !limits.blocked {
+        if limit - used > seen.policy.headroom() && !limits.blocked {
             return Ok(());
         }
         // Read anew: a caller may have come while the dial was under way.

@@ -17,6 +17,8 @@ use super::App;
 pub struct Asked {
     /// Lines of the pool.
     pub limit: Option<u32>,
+    /// Purchased lines among them.
+    pub purchased: Option<u32>,
     /// Most lines for outbound.
     pub cap: Option<u32>,
     /// Shared lines that outbound leaves to callers.
@@ -95,11 +97,13 @@ impl App {
 }
 
 fn wanted(asked: &Asked, pool: &Pool) -> Result<Wanted, ChangeError> {
+    let present = pool.policy.with_limit(asked.limit.unwrap_or(pool.policy.limit()))?;
     let policy = Policy::new(
-        asked.limit.unwrap_or(pool.policy.limit()),
+        present.limit(),
         asked.cap.unwrap_or(pool.policy.cap()),
         asked.headroom.unwrap_or(pool.policy.headroom()),
-    )?;
+    )?
+    .with_purchased(asked.purchased.unwrap_or(present.purchased()))?;
     let reserves = match &asked.reserve {
         Some((agent, reserve)) => {
             let reserve = with_kept(reserve.clone(), asked.kept, pool.reserves.get(agent));

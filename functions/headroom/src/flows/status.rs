@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::ids::{AgentName, LineKey, PoolId, Token};
+use crate::core::ids::{AgentName, Kind, LineKey, OrgName, PoolId, Token};
 use crate::core::lead::LeadState;
 use crate::core::pool::Pool;
 use crate::core::reserve::{BucketKey, Reserve};
@@ -14,6 +14,7 @@ use crate::table::TableError;
 
 use super::App;
 use super::observe::held_claims;
+use super::orgs::Org;
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,9 @@ pub struct PoolStatus {
     pub id: String,
     /// Lines it has.
     pub limit: u32,
+    /// The part of them that was purchased on top of the plan's, as far as somebody said so.
+    #[serde(default)]
+    pub purchased: u32,
     /// Most that outbound may hold.
     pub cap: u32,
     /// Shared lines that outbound leaves free for the next callers.
@@ -66,6 +70,9 @@ pub struct PoolStatus {
     /// Until when outbound rests, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting_until: Option<String>,
+    /// What each organisation holds, if there are several. They share the lines: this is a view, not a division.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orgs: Vec<OrgStatus>,
     /// The held lines, the longest held first. Only in a [`Status`]: it takes the campaigns to name them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<Vec<HeldLine>>,
@@ -80,6 +87,23 @@ pub struct UnseenStatus {
     pub at: Timestamp,
 }
 
+/// Lines held by one organisation's calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrgStatus {
+    /// Its name; `main` is the first key's.
+    pub name: String,
+    /// Of all kinds.
+    pub total: u32,
+    /// By callers.
+    pub inbound: u32,
+    /// By outbound calls, foreign ones among them.
+    pub outbound: u32,
+    /// By outbound calls that Headroom did not dial.
+    pub foreign: u32,
+    /// By browser and websocket calls.
+    pub web: u32,
+}
+
 /// A line that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldLine {
@@ -88,6 +112,9 @@ pub struct HeldLine {
     /// Whose call it is, as far as reserves or the campaign tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// Whose it is, if there are several organisations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org: Option<String>,
     /// The campaign that it was dialed for, if Headroom dialed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
@@ -173,7 +200,8 @@ impl App {
         let (pool, campaigns) = tokio::try_join!(self.table.read_pool(), self.table.list_campaigns())?;
         let active = self.table.read_leads(&held_claims(&pool)).await?;
         let now = self.clock.now();
-        let held_by = held_lines(&pool, &campaigns);
+        let held_by = held_lines(&pool, &campaigns, &self.orgs);
+        let orgs = if self.orgs.is_empty() { Vec::new() } else { by_org(&self.orgs, &held_by) };
         let campaigns = campaigns
             .into_iter()
             .map(|campaign| {
@@ -205,7 +233,8 @@ impl App {
                 }
             })
             .collect();
-        let pool = PoolStatus { held_by: Some(held_by), ..PoolStatus::of(self.table.pool(), &pool, now) };
+        let pool =
+            PoolStatus { held_by: Some(held_by), orgs, ..PoolStatus::of(self.table.pool(), &pool, now) };
         Ok(Status { pools: vec![pool], campaigns })
     }
 }
@@ -216,6 +245,7 @@ impl PoolStatus {
         Self {
             id: id.to_string(),
             limit: pool.policy.limit(),
+            purchased: pool.policy.purchased(),
             cap: pool.policy.cap(),
             headroom: pool.policy.headroom(),
             total: pool.counts.total,
@@ -253,13 +283,14 @@ impl PoolStatus {
                 .filter(|_| pool.unseen(now) > 0)
                 .map(|unseen| UnseenStatus { lines: unseen.lines, at: unseen.at }),
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
+            orgs: Vec::new(),
             held_by: None,
         }
     }
 }
 
 /// Who holds the lines. A token knows its agent by a code alone: the reserves tell its name, or the campaign.
-fn held_lines(pool: &Pool, campaigns: &[Campaign]) -> Vec<HeldLine> {
+fn held_lines(pool: &Pool, campaigns: &[Campaign], orgs: &[Org]) -> Vec<HeldLine> {
     let held_line = |(key, token): (&LineKey, &Token)| {
         let campaign = match key {
             LineKey::Claim(claim) => campaigns.iter().find(|campaign| campaign.code == claim.campaign),
@@ -268,9 +299,12 @@ fn held_lines(pool: &Pool, campaigns: &[Campaign]) -> Vec<HeldLine> {
         let codes = pool.codes(key, token);
         let reserved = codes.iter().find_map(|code| pool.reserves.agent(code)).cloned();
         let agent = reserved.or_else(|| campaign?.spec.agent.clone());
+        let org = orgs.iter().find(|org| codes.contains(&org.name.code()));
+        let org = org.map_or(OrgName::MAIN, |org| org.name.as_str());
         HeldLine {
             kind: token.kind().name().to_owned(),
             agent: agent.map(|agent| agent.to_string()),
+            org: (!orgs.is_empty()).then(|| org.to_owned()),
             campaign: campaign.map(|campaign| campaign.spec.id.to_string()),
             since: token.since(),
         }
@@ -278,6 +312,26 @@ fn held_lines(pool: &Pool, campaigns: &[Campaign]) -> Vec<HeldLine> {
     let mut held: Vec<HeldLine> = pool.lines.iter().map(held_line).collect();
     held.sort_by_key(|line| line.since);
     held
+}
+
+/// The held lines, counted by organisation, the first key's first.
+fn by_org(orgs: &[Org], held: &[HeldLine]) -> Vec<OrgStatus> {
+    let names = std::iter::once(OrgName::MAIN).chain(orgs.iter().map(|org| org.name.as_str()));
+    let status = |name: &str| {
+        let lines = || held.iter().filter(|line| line.org.as_deref() == Some(name));
+        let count = |kinds: &[Kind]| {
+            lines().filter(|line| kinds.iter().any(|kind| line.kind == kind.name())).count() as u32
+        };
+        OrgStatus {
+            name: name.to_owned(),
+            total: lines().count() as u32,
+            inbound: count(&[Kind::Inbound]),
+            outbound: count(&[Kind::Outbound, Kind::Foreign]),
+            foreign: count(&[Kind::Foreign]),
+            web: count(&[Kind::Web]),
+        }
+    };
+    names.map(status).collect()
 }
 
 fn reserve_status(pool: &Pool, agent: &AgentName, reserve: &Reserve) -> ReserveStatus {

@@ -44,7 +44,11 @@ impl Wanted {
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy = self.policy;
-        write!(f, "limit {}, cap {}, headroom {}", policy.limit(), policy.cap(), policy.headroom())?;
+        write!(f, "limit {}", policy.limit())?;
+        if policy.purchased() > 0 {
+            write!(f, " ({} included, {} purchased)", policy.included(), policy.purchased())?;
+        }
+        write!(f, ", cap {}, headroom {}", policy.cap(), policy.headroom())?;
         for (agent, reserve) in self.reserves.iter() {
             write!(f, ", {agent}")?;
             let kinds = [
@@ -148,6 +152,9 @@ impl Table {
 
     fn policy_update(&self, pool: &Pool, wanted: &Wanted) -> Update {
         let mut set = String::from("SET lim = :lim, cap = :cap, hroom = :hroom, rev = rev + :one");
+        if (wanted.policy.purchased(), pool.policy.purchased()) != (0, 0) {
+            set.push_str(", buy = :buy");
+        }
         let mut condition = String::from("rev = :rev");
         let mut update = Update::builder()
             .table_name(&self.name)
@@ -158,6 +165,9 @@ impl Table {
             .expression_attribute_values(":hroom", n(wanted.policy.headroom()))
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision));
+        if set.contains(":buy") {
+            update = update.expression_attribute_values(":buy", n(wanted.policy.purchased()));
+        }
         if let Some(configured) = &wanted.configured {
             set.push_str(", conf = :conf");
             update = update.expression_attribute_values(":conf", s(configured));

@@ -10,6 +10,7 @@
 //! | attribute | holds |
 //! |---|---|
 //! | `lim` `cap` `hroom` `rev` | the policy and its revision |
+//! | `buy` | purchased lines among `lim`, if there are any |
 //! | `rsv` `quo` | maps: agent → its reserve; quota → what it bounds |
 //! | `ntot` `nout` `nfrn` `ninb` `nweb` `nchat` | held lines: all, outbound, the foreign part of it, inbound, web, chat |
 //! | `own` `nshr` | map: reserve or quota → lines held by its own calls; lines held beyond reserves |
@@ -573,7 +574,9 @@ fn counters(kind: Kind, sign: char) -> String {
 fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     let item = item.ok_or(TableError::NoLedger)?;
     let read = Reader::new(&item, "ledger");
+    let purchased = read.number_if("buy")?.unwrap_or_default();
     let policy = Policy::new(read.number("lim")?, read.number("cap")?, read.number("hroom")?)
+        .and_then(|policy| policy.with_purchased(purchased))
         .map_err(|error| read.error("lim", &error.to_string()))?;
     let mut lines = BTreeMap::new();
     for (key, token) in read.map("lns")? {
