@@ -32,6 +32,7 @@ ROUTES = {
         "PUT /quotas/{name+}",
         "DELETE /quotas/{name+}",
         "GET /changes",
+        "GET /why/{id+}",
     },
 }
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")

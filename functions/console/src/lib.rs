@@ -9,13 +9,14 @@
 //! | `PUT /quotas/{name}` | bounds the calls of a number, a trunk, an organisation |
 //! | `DELETE /quotas/{name}` | takes a quota away |
 //! | `GET /changes?limit=50` | the latest changes, the newest first |
+//! | `GET /why/{id}` | why a call (by Vapi's id) or a lead (`CAMPAIGN/LEAD`) waits, was refused or ended |
 //!
 //! | status | when |
 //! |---|---|
 //! | 200 | done, or so already |
 //! | 400 | not readable; the answer says what is wrong and what to send |
 //! | 401 | without the admin token |
-//! | 404, 405 | another path, another method, or no reserve or quota to take away |
+//! | 404, 405 | another path, another method, no reserve or quota to take away, or a call or lead nobody knows |
 //! | 409 | readable, and cannot be: more reserved lines than the pool has, agents that cannot be told apart |
 //! | 413 | a body beyond anything that is asked for here |
 //! | 500 | the table did not answer: another try can help |
@@ -31,6 +32,7 @@ use headroom::core::reserve::{Reserve, ReserveError};
 use headroom::flows::App;
 use headroom::flows::operate::{Asked, ChangeError};
 use headroom::flows::status::PoolStatus;
+use headroom::flows::why::WhyError;
 use headroom::logging::chain;
 use headroom::table::TableError;
 use headroom::table::changes::Wanted;
@@ -51,6 +53,8 @@ pub const RESERVES: &str = "/reserves/";
 pub const QUOTAS: &str = "/quotas/";
 /// The path of the change log.
 pub const CHANGES: &str = "/changes";
+/// What the paths of explanations begin with; a call's or a lead's id follows, percent-encoded.
+pub const WHY: &str = "/why/";
 /// Largest body. A reserve with as many members as one may have is a tenth of it.
 pub const MAX_BODY: usize = 128 * 1024;
 
@@ -67,6 +71,7 @@ enum Route<'a> {
     Reserve(&'a str),
     Quota(&'a str),
     Changes,
+    Why(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -76,15 +81,16 @@ impl<'a> Route<'a> {
             LINES => Some(Self::Lines),
             CHANGES => Some(Self::Changes),
             _ => {
-                let named = |prefix| path.strip_prefix(prefix).filter(|name: &&str| !name.is_empty());
-                named(RESERVES).map(Self::Reserve).or_else(|| named(QUOTAS).map(Self::Quota))
+                let behind = |start| path.strip_prefix(start).filter(|name: &&str| !name.is_empty());
+                let reserve = behind(RESERVES).map(Self::Reserve);
+                reserve.or_else(|| behind(QUOTAS).map(Self::Quota)).or_else(|| behind(WHY).map(Self::Why))
             }
         }
     }
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Status | Self::Changes => &[Method::GET],
+            Self::Status | Self::Changes | Self::Why(_) => &[Method::GET],
             Self::Lines => &[Method::PATCH],
             Self::Reserve(_) | Self::Quota(_) => &[Method::PUT, Method::DELETE],
         }
@@ -113,6 +119,15 @@ impl From<ChangeError> for Refusal {
     }
 }
 
+impl From<WhyError> for Refusal {
+    fn from(error: WhyError) -> Self {
+        match error {
+            WhyError::Unknown => Self::Unknown(error.to_string()),
+            WhyError::Table(failed) => failed.into(),
+        }
+    }
+}
+
 impl From<TableError> for Refusal {
     fn from(error: TableError) -> Self {
         Self::Change(error.into())
@@ -129,7 +144,7 @@ impl Console {
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let Some(route) = Route::of(request.uri().path()) else {
             let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT and /quotas/NAME, \
-                            GET /changes";
+                            GET /changes, GET /why/ID";
             return error(StatusCode::NOT_FOUND, there_is);
         };
         if !route.methods().contains(request.method()) {
@@ -152,6 +167,7 @@ impl Console {
             Route::Quota(quota) if request.method() == Method::PUT => self.set_quota(quota, &request).await,
             Route::Quota(quota) => self.lift_quota(quota, &request).await,
             Route::Changes => self.changes(&request).await,
+            Route::Why(id) => self.why(id).await,
         };
         match answered {
             Ok(body) => answer(StatusCode::OK, &body),
@@ -229,6 +245,13 @@ impl Console {
             })
         });
         Ok(json!({ "changes": changes.collect::<Vec<_>>() }))
+    }
+
+    async fn why(&self, encoded: &str) -> Result<Value, Refusal> {
+        let id = percent_decode_str(encoded).decode_utf8();
+        let id = id.map_err(|_| "the id in the path is not UTF-8".to_owned())?;
+        let why = self.app.why(&id).await?;
+        Ok(serde_json::to_value(why).expect("texts, numbers and instants are JSON"))
     }
 }
 
@@ -333,7 +356,9 @@ mod tests {
 
     #[test]
     fn there_are_no_other_paths() {
-        for path in ["/", "/status/", "/line", "/reserves", "/reserves/", "/quotas/", "/vapi", "/STATUS"] {
+        let others =
+            ["/", "/status/", "/line", "/reserves", "/reserves/", "/quotas/", "/why", "/why/", "/vapi"];
+        for path in others.into_iter().chain(["/STATUS"]) {
             assert!(Route::of(path).is_none(), "{path}");
         }
     }

@@ -3,7 +3,7 @@
 //! A value of the form `ssm:NAME` is read from Parameter Store at start, so that secrets stand in
 //! no environment and no template.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
 
@@ -61,8 +61,9 @@ const INBOUND_ASSISTANTS: &str = "HEADROOM_INBOUND_ASSISTANTS";
 const BUSY_MESSAGE: &str = "HEADROOM_BUSY_MESSAGE";
 const OVERFLOW_NUMBERS: &str = "HEADROOM_OVERFLOW_NUMBERS";
 const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
+const REJECT: &str = "HEADROOM_REJECT";
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -77,6 +78,7 @@ const NAMES: [&str; 14] = [
     BUSY_MESSAGE,
     OVERFLOW_NUMBERS,
     ADMIN_TOKEN,
+    REJECT,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -234,6 +236,8 @@ pub struct Lines {
     pub adopt_limit: bool,
     /// Organisations whose calls count besides the one that the key belongs to.
     pub orgs: Vec<OrgSettings>,
+    /// Whose leads do not wait for a line.
+    pub rejects: Rejects,
 }
 
 /// A further organisation on the same subscription.
@@ -270,9 +274,9 @@ impl OrgSettings {
 }
 
 impl Lines {
-    /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a
-    /// subscription without one), `HEADROOM_CAP` (the limit),
-    /// `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false) and `HEADROOM_ORGS` (none).
+    /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a subscription without one),
+    /// `HEADROOM_CAP` (the limit), `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false), `HEADROOM_ORGS` (none)
+    /// and `HEADROOM_REJECT` (nobody).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let limit = match env.optional(LIMIT).map(str::trim) {
             Some("none") => Policy::UNLIMITED,
@@ -291,7 +295,48 @@ impl Lines {
             }
         };
         let orgs = OrgSettings::parse(env.optional(ORGS).unwrap_or_default())?;
-        Ok(Self { wake_queue_url: env.required(WAKE_QUEUE_URL)?.to_owned(), policy, adopt_limit, orgs })
+        let rejects = Rejects::parse(env.optional(REJECT).unwrap_or_default())?;
+        let wake_queue_url = env.required(WAKE_QUEUE_URL)?.to_owned();
+        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects })
+    }
+}
+
+/// Whose outbound leads end at once where there is no line for them. All others' wait in their order. Callers
+/// need no such choice: who has a number in [`Overflow`] waits there, and who has none is refused.
+///
+/// Agents are told apart by their whole names here, not by codes: an ended lead cannot be taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejects {
+    agents: HashSet<String>,
+    all: bool,
+}
+
+impl Rejects {
+    /// Whether the leads of an agent that is known by these names and ids are rejected.
+    pub fn outbound_of<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        self.all || names.into_iter().any(|name| self.agents.contains(name))
+    }
+
+    /// Reads `AGENT.outbound, *.outbound`.
+    ///
+    /// # Errors
+    /// If it is no such list.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let problem = "is not a list of AGENT.outbound, with * for all agents; callers without a line are forwarded \
+                       or refused by HEADROOM_OVERFLOW_NUMBERS";
+        let mut rejects = Self::default();
+        for entry in list(text) {
+            match entry.strip_suffix(".outbound").map(str::trim) {
+                None | Some("") => {
+                    return Err(ConfigError::Invalid { name: REJECT, problem: problem.into() });
+                }
+                Some("*") => rejects.all = true,
+                Some(agent) => {
+                    rejects.agents.insert(agent.to_owned());
+                }
+            }
+        }
+        Ok(rejects)
     }
 }
 
@@ -464,6 +509,18 @@ mod tests {
         assert_eq!(callers.assistants.of(Some("n2")), Some("y"));
         assert_eq!(callers.assistants.of(None), Some("y"));
         assert!(Assistants::parse("n1").is_err());
+    }
+
+    #[test]
+    fn agents_reject_by_their_whole_names() {
+        let some = Rejects::parse("sales.outbound, vip.desk.outbound").expect("good");
+        assert!(some.outbound_of(["number", "sales"]) && some.outbound_of(["vip.desk"]));
+        assert!(!some.outbound_of(["sales team", "vip", "*"]) && !some.outbound_of([]));
+        assert!(Rejects::parse("*.outbound").expect("good").outbound_of([]));
+        assert_eq!(Rejects::parse(" ,").expect("nobody"), Rejects::default());
+        for bad in ["sales", "sales.inbound", ".outbound", "sales.outbound=1"] {
+            assert!(Rejects::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

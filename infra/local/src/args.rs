@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Headroom(NumberArgs),
     /// Print who changed what, the newest first.
     Changes(ChangesArgs),
+    /// Say why a call was refused, or why a lead waits or ended: which rule, who held the lines, and when one is
+    /// expected.
+    Why(WhyArgs),
     /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
     /// the environment that they need.
     Engines,
@@ -141,6 +144,10 @@ pub(crate) struct ServeArgs {
     /// Numbers that callers are forwarded to instead: AGENT=NUMBER, separated by commas, * for all others.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) overflow_numbers: String,
+    /// Agents whose leads fail at once where there is no line, instead of waiting: AGENT.outbound, separated by
+    /// commas, *.outbound for all.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reject: String,
     /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) speed: f64,
@@ -323,6 +330,18 @@ pub(crate) struct ChangesArgs {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
     /// The answer of GET /changes, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The flags of `why`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WhyArgs {
+    /// Vapi's id of a call, or a lead as CAMPAIGN/LEAD.
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+    /// The answer of GET /why/ID, for scripts.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -201,13 +201,7 @@ fn orgs(orgs: &[OrgStatus]) -> Vec<String> {
 fn held(lines: &[HeldLine], now: Timestamp) -> Vec<String> {
     let mut groups: BTreeMap<(&str, &str, &str), (u32, Timestamp)> = BTreeMap::new();
     for line in lines {
-        let purpose = match (line.campaign.as_deref(), line.kind.as_str()) {
-            (Some(campaign), _) => campaign,
-            (None, "inbound") => "callers",
-            (None, "web") => "browsers",
-            (None, "chat") => "chats",
-            (None, _) => "not dialed by Headroom",
-        };
+        let purpose = purpose(line.campaign.as_deref(), &line.kind);
         let agent = line.agent.as_deref().unwrap_or("–");
         let group = groups.entry((&line.kind, agent, purpose)).or_insert((0, line.since));
         group.0 += 1;
@@ -226,7 +220,18 @@ fn held(lines: &[HeldLine], now: Timestamp) -> Vec<String> {
     aligned(&rows, &[1, 2, 3])
 }
 
-fn span(minutes: i64) -> String {
+/// What a line is held for.
+pub(crate) fn purpose<'a>(campaign: Option<&'a str>, kind: &str) -> &'a str {
+    match (campaign, kind) {
+        (Some(campaign), _) => campaign,
+        (None, "inbound") => "callers",
+        (None, "web") => "browsers",
+        (None, "chat") => "chats",
+        (None, _) => "not dialed by Headroom",
+    }
+}
+
+pub(crate) fn span(minutes: i64) -> String {
     match minutes {
         ..1 => "< 1 min".to_owned(),
         1..60 => format!("{minutes} min"),
@@ -235,7 +240,7 @@ fn span(minutes: i64) -> String {
 }
 
 /// Rows as columns, all but `left` ones flush right.
-fn aligned(rows: &[Vec<String>], left: &[usize]) -> Vec<String> {
+pub(crate) fn aligned(rows: &[Vec<String>], left: &[usize]) -> Vec<String> {
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default())
         .collect();

@@ -7,13 +7,14 @@ mod operator;
 mod rehearsal;
 mod verdict;
 mod view;
+mod why;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow};
+use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow, Rejects};
 use headroom::core::pool::Policy;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -50,6 +51,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Cap(args)) => operator::set("cap", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Headroom(args)) => operator::set("headroom", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Why(args)) => operator::show_why(&args).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -79,6 +81,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         data: args.data.clone(),
         policy: Policy::new(args.limit, args.cap.unwrap_or(args.limit), args.headroom)?,
         adopt_limit: args.adopt_limit,
+        rejects: Rejects::parse(&args.reject)?,
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;

@@ -1,5 +1,5 @@
-//! The operator's commands: what `headroom lines`, `reserve`, `quota`, `limit`, `cap`, `headroom` and `changes` ask of a
-//! console over HTTP, and what they print.
+//! The operator's commands: what `headroom lines`, `reserve`, `quota`, `limit`, `cap`, `headroom`, `changes` and `why`
+//! ask of a console over HTTP, and what they print.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::args::{
-    Bound, ChangesArgs, ConsoleArgs, LimitArgs, LinesArgs, NumberArgs, QuotaArgs, ReserveArgs, Share,
+    Bound, ChangesArgs, ConsoleArgs, LimitArgs, LinesArgs, NumberArgs, QuotaArgs, ReserveArgs, Share, WhyArgs,
 };
-use crate::lines;
+use crate::{lines, why};
 
 /// Above the longest that a function may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl<'a> Ask<'a> {
 async fn ask(console: &ConsoleArgs, ask: Ask<'_>) -> anyhow::Result<Value> {
     let base = &console.url;
     let mut url = base.clone();
-    // Agents' names are percent-encoded here.
+    // Agents' names and ids are percent-encoded here.
     url.path_segments_mut()
         .map_err(|()| anyhow!("{base} is not the address of a web server: give --url as http://HOST:PORT"))?
         .pop_if_empty()
@@ -281,6 +281,17 @@ pub(crate) async fn show_changes(args: &ChangesArgs) -> anyhow::Result<()> {
     }
     for Change { at, by, from, to } in changes {
         println!("{} UTC  {by}\n  from  {from}\n  to    {to}", at.strftime("%Y-%m-%d %H:%M:%S"));
+    }
+    Ok(())
+}
+
+/// `headroom why`.
+pub(crate) async fn show_why(args: &WhyArgs) -> anyhow::Result<()> {
+    let answer = ask(&args.console, Ask::get(&["why", &args.id])).await?;
+    if args.json {
+        println!("{answer:#}");
+    } else {
+        print!("{}", why::report(&read(&args.console.url, answer)?));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow};
+use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow, Rejects};
 use headroom::core::pool::Policy;
 use headroom::flows::status::Status;
 use headroom::vapi::Secret;
@@ -67,6 +67,7 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
         data: None,
         policy: Policy::new(args.lines, cap, args.headroom)?,
         adopt_limit: false,
+        rejects: Rejects::default(),
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;

@@ -52,6 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
         .route(console::LINES, any(operate))
         .route(&format!("{}{{*agent}}", console::RESERVES), any(operate))
         .route(console::CHANGES, any(operate))
+        .route(&format!("{}{{*id}}", console::WHY), any(operate))
         .fallback(sqs)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(edge);
@@ -144,7 +145,7 @@ async fn sqs(
         return error(
             StatusCode::NOT_FOUND,
             "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT \
-             and /quotas/NAME, GET /changes, and the SQS protocol (JSON)",
+             and /quotas/NAME, GET /changes, GET /why/ID, and the SQS protocol (JSON)",
         );
     }
     if !peer.ip().to_canonical().is_loopback() {

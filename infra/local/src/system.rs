@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use console::Console;
-use headroom::config::{Callers, Keys, OrgSettings};
+use headroom::config::{Callers, Keys, OrgSettings, Rejects};
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether a limit that Vapi reports is taken over.
     pub adopt_limit: bool,
+    /// Whose leads do not wait for a line.
+    pub rejects: Rejects,
     /// How many times faster than real life.
     pub speed: f64,
 }
@@ -87,6 +89,7 @@ impl System {
             policy: settings.policy,
             adopt_limit: settings.adopt_limit,
             orgs: Org::all(&settings.vapi_url, &settings.keys, settings.orgs, &timers)?,
+            rejects: settings.rejects,
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
         let engines = Arc::new(engines);

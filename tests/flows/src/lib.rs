@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use headroom::config::Rejects;
 use headroom::core::ids::{AgentCode, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
@@ -200,6 +201,7 @@ impl World {
             policy,
             adopt_limit: false,
             orgs: Vec::new(),
+            rejects: Rejects::default(),
         };
         let world =
             Self { app, clock, vapi, wakes, client, meter, name: "none".into(), tables: Arc::default() };

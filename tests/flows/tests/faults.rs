@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use headroom::config::{Assistants, Callers, Keys, Overflow};
+use headroom::config::{Assistants, Callers, Keys, Overflow, Rejects};
 use headroom::core::pool::Policy;
 use headroom::vapi::Secret;
 use headroom_local::system::{Settings, System};
@@ -48,6 +48,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
         data: None,
         policy: Policy::new(limit, limit - 1, 2).expect("a policy"),
         adopt_limit: false,
+        rejects: Rejects::default(),
         speed: SPEED,
     };
     let system = System::start(settings, listener).await.expect("starts");

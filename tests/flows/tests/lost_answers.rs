@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use headroom::core::campaign::Message;
 use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, MessageCode, Token};
 use headroom::core::lead::{End, Outcome};
-use headroom::core::pool::{Counts, Policy};
+use headroom::core::pool::{Counts, Policy, Tally};
 use headroom::core::reserve::{Reserve, Reserves};
 use headroom::flows::main_pool;
 use headroom::table::Table;
 use headroom::table::changes::Wanted;
-use headroom::table::leads::{Step, Stored};
+use headroom::table::leads::{EndedReady, Step, Stored};
 use headroom::table::ledger::{Freed, LeadEnd, Observed, Taken};
 use headroom_local::engines::{Engines, local_aws};
 use jiff::{SignedDuration, Timestamp};
@@ -143,6 +143,29 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     assert_eq!((pool.counts.total, pool.counts.inbound, pool.campaigns[&code].done), (1, 1, 1));
     assert_eq!(pool.counts, Counts::of(pool.lines.values()));
     assert_eq!(lossy.lost(), 14, "every answer that was to be lost was lost");
+}
+
+/// A lead that ends without a line is counted once, however often its end is sent; one that was claimed meanwhile
+/// does not end, with the answer lost as without.
+#[tokio::test]
+async fn the_end_of_a_ready_lead_survives_the_loss_of_its_answer() {
+    let lossy = Lossy::start().await;
+    let now: Timestamp = "2026-11-20T12:00:00Z".parse().expect("an instant");
+    let body = br#"{"campaign":{"id":"c","assistantId":"a","phoneNumberId":"p"},"leads":[{"id":"l","number":"+14155550100"}]}"#;
+    let Ok(Message::Leads { spec, leads, .. }) = Message::parse(body) else { panic!("a campaign") };
+    let code = CampaignCode::of(&spec.id);
+    lossy.table.put_lead(&code, &MessageCode::of(body), &leads[0], now).await.expect("stored");
+    lossy.table.open_campaign(&code, (0, 0), &[]).await.expect("opened");
+    let next = ClaimKey { campaign: code.clone(), lead: LeadRef::of(&leads[0].id), claim: 1 };
+    for _ in 0..2 {
+        let ended = lossy.losing().end_ready(&next, "no line: cap").await.expect("answered");
+        assert_eq!(ended, EndedReady::Now);
+        let pool = lossy.table.read_pool().await.expect("read");
+        assert_eq!(pool.campaigns[&code], Tally { failed: 1, ..Tally::default() });
+    }
+    let other = lossy.losing().end_ready(&next, "for another reason").await.expect("answered");
+    assert_eq!(other, EndedReady::NotReady);
+    assert_eq!(lossy.lost(), 3, "every answer that was to be lost was lost");
 }
 
 /// A change whose answer was lost was made once, with one record; another's on the same word is refused, with its

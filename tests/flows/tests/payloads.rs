@@ -72,8 +72,10 @@ enum Effect {
     Again(i64),
     /// The lead is ready again after so many seconds; the attempt is spared.
     Spared(i64),
-    /// The lead is back in its place, nothing counts, and outbound rests.
+    /// The lead is back in its place, nothing counts, outbound rests, and what it waits for is on record.
     BackAndRest,
+    /// Why the caller found no line goes on record, and that is all.
+    Refuses,
     /// The lead's call is known now.
     Binds,
 }
@@ -148,13 +150,13 @@ fn cases() -> Vec<Case> {
         bad("campaign.v2.create.201.json"),
         // Callers on a bare number.
         ok("assistant-request.docs.json", Nothing, Takes(Kind::Inbound)).says(answered.clone()),
-        ok("assistant-request.docs.json", Full, None).says(refused.clone()),
+        ok("assistant-request.docs.json", Full, Refuses).says(refused.clone()),
         ok("assistant-request.json", Nothing, Takes(Kind::Inbound)).says(answered.clone()),
         ok("assistant-request.json", Held(Kind::Inbound), None).says(answered.clone()),
-        ok("assistant-request.json", Full, None).says(refused.clone()),
+        ok("assistant-request.json", Full, Refuses).says(refused.clone()),
         ok("assistant-request.json", Ended, None).says(refused.clone()),
         ok("assistant-request.withheld-caller.json", Nothing, Takes(Kind::Inbound)).says(answered),
-        ok("assistant-request.withheld-caller.json", Full, None).says(refused),
+        ok("assistant-request.withheld-caller.json", Full, Refuses).says(refused),
         // Vapi's own campaigns.
         ok("campaign.event.contact-completed.json", Bound, None),
         ok("campaign.predial.json", Nothing, None).says(json!({ "eligible": true })),
@@ -481,6 +483,8 @@ async fn play(engine: &World, case: &Case) {
     }
     let ledger = "POOL#main LEDGER#0".to_owned();
     let record = format!("CALL#{call} CALL");
+    let refusal = format!("CALL#{call} REFUSED");
+    let waits = format!("C#{} WAITS", claim.campaign.as_str());
     let item = format!("C#{} L#{}", claim.campaign.as_str(), claim.lead.as_str());
     let key = LineKey::Claim(claim.clone());
     let tally = |pool: &mut Pool, change: &dyn Fn(&mut Tally)| {
@@ -495,6 +499,7 @@ async fn play(engine: &World, case: &Case) {
     let (wanted_pool, wanted_lead, wanted_items, woken) = match case.effect {
         Effect::None => (pool, lead, vec![], false),
         Effect::OnRecord => (pool, lead, vec![record], false),
+        Effect::Refuses => (pool, lead, vec![refusal], false),
         Effect::Takes(kind) => {
             // The first message of a call that tells of its agent takes its line.
             let agent = bodies(case.file).iter().find_map(|body| agent_of(body));
@@ -528,7 +533,7 @@ async fn play(engine: &World, case: &Case) {
             let mut pool = without(pool, &key);
             pool.hold_until = now + SignedDuration::from_secs(2);
             pool.hold_count = 1;
-            (pool, moved(|_| LeadState::Ready, 0, 0), vec![item, ledger, record], true)
+            (pool, moved(|_| LeadState::Ready, 0, 0), vec![item, ledger, record, waits], true)
         }
     };
     assert_eq!(pool_now, wanted_pool, "{case:?}");

@@ -28,7 +28,7 @@ const QUOTA: &str = "functions/headroom/src/core/quota.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 38] = [
+pub const BUGS: [Bug; 40] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -265,6 +265,18 @@ pub const BUGS: [Bug; 38] = [
         file: LEDGER,
         good: "own.#q{i} = own.#q{i} - :one",
         bad: "own.#q{i} = own.#q{i} + :one",
+    },
+    Bug {
+        name: "a lead rejected that somebody has just claimed",
+        file: LEADS,
+        good: "REMOVE q\")\n            .condition_expression(\"st = :ready AND claims = :before\")",
+        bad: "REMOVE q\")\n            .condition_expression(\"(st = :ready OR st <> :ready) AND (claims = :before OR claims <> :before)\")",
+    },
+    Bug {
+        name: "a lead rejected whose last line is still to be freed, and counted with it",
+        file: LEDGER,
+        good: "attribute_exists(cmp.#c) AND attribute_not_exists(lns.#k)\"",
+        bad: "attribute_exists(cmp.#c) AND (attribute_not_exists(lns.#k) OR attribute_exists(lns.#k))\"",
     },
 ];
 

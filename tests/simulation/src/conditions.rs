@@ -73,7 +73,8 @@ pub fn look_for(part: &Part, seeds: u64) -> anyhow::Result<Missed> {
 /// The first test that fails without the part.
 fn tests_without(part: &Part) -> anyhow::Result<Option<String>> {
     let ran = Command::new("cargo")
-        .args(["test", "--quiet", "--offline", "-p", "flows", "--test", "ledger_model", "--test", "steps"])
+        .args(["test", "--quiet", "--offline", "-p", "flows"])
+        .args(["--test", "ledger_model", "--test", "steps", "--test", "why", "--test", "reject"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env(WITHOUT, format!("{}: {}", part.write, part.text))
         .env("RUST_BACKTRACE", "0")

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::config::{
     Credentials, SharedAsyncSleep, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
-use headroom::config::{Assistants, Callers, Overflow};
+use headroom::config::{Assistants, Callers, Overflow, Rejects};
 use headroom::core::timers::Timers;
 use headroom::flows::operate::Asked;
 use headroom::flows::{App, aws_patience, main_pool};
@@ -111,6 +111,7 @@ impl World {
             policy,
             adopt_limit,
             orgs: Vec::new(),
+            rejects: Rejects::parse(self.plan.rejects).expect("plans give good lists"),
         }
     }
 

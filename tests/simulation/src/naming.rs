@@ -14,6 +14,10 @@ pub fn of_dynamo(request: &Request) -> &'static str {
     let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
     let sk = |at: &Value| at["sk"]["S"].as_str().unwrap_or_default().to_owned();
     match request.operation.as_str() {
+        "GetItem" if sk(&json["Key"]) == "REFUSED" => "read_refusal",
+        "GetItem" if sk(&json["Key"]) == "WAITS" => "read_waiting",
+        "PutItem" if sk(&json["Item"]) == "REFUSED" => "record_refusal",
+        "PutItem" if sk(&json["Item"]) == "WAITS" => "record_waiting",
         "GetItem" => by_key(
             &sk(&json["Key"]),
             "read_pool",
@@ -34,6 +38,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         ),
         "BatchGetItem" => "read_leads",
         "TransactWriteItems" if request.text.contains("SET lim = ") => "change_policy",
+        "TransactWriteItems" if request.text.contains("SET st = :failed") => "end_ready",
         "TransactWriteItems" => "count_message",
         "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
             keys if keys.contains("BETWEEN") => "due_between",

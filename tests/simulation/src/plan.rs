@@ -86,6 +86,8 @@ pub struct Plan {
     pub changes: Vec<(Duration, Change)>,
     /// Whether callers who find no line are forwarded.
     pub forwards: bool,
+    /// Whose leads do not wait for a line, as `HEADROOM_REJECT` says it.
+    pub rejects: &'static str,
     /// Whether the hourly backfill runs, for which some hours are missing.
     pub backfill: bool,
 }
@@ -201,6 +203,7 @@ impl Plan {
             chaos,
             // The longest freeze, a pass after it, and some time for that.
             aftermath: Duration::from_secs(480),
+            rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
         }
     }
 }

@@ -84,6 +84,7 @@ pub fn scenarios() -> Vec<Scenario> {
             aftermath: Duration::from_secs(240),
             changes: vec![(Duration::from_secs(1), Change::Send(message))],
             forwards: false,
+            rejects: "",
             backfill: true,
         }
     };

@@ -72,6 +72,8 @@ pub struct Promises {
     uncounted: BTreeMap<String, (i64, i64)>,
     /// The calls whose end was told and answered.
     ended: BTreeSet<String>,
+    /// Why callers found no line, by their calls.
+    refusals: BTreeMap<String, Value>,
     /// Usage by hour.
     hours: BTreeMap<String, Value>,
     /// Lines that were taken once more after their call was over, and their campaigns.
@@ -127,6 +129,12 @@ impl Promises {
             };
             self.campaigns.insert(code.to_owned(), seen);
             Ok(())
+        } else if sk == "REFUSED" {
+            // It says how it was at that instant.
+            let before = self.refusals.insert(pk.to_owned(), item.clone());
+            ensure(before.as_ref().is_none_or(|before| before == item), "P8", || {
+                format!("why {pk} was refused was {before:?} and is {item}")
+            })
         } else if sk.starts_with("H#") {
             // An hour is over when it is filled: filled again, it says the same.
             let before = self.hours.insert(sk.to_owned(), item.clone());

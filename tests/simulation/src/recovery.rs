@@ -125,6 +125,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         chaos: CHAOS,
         aftermath: Duration::from_secs(360),
         forwards: false,
+        rejects: "",
         backfill: false,
     }
 }

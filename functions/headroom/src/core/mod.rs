@@ -28,6 +28,7 @@ pub mod ids;
 pub mod lead;
 pub mod pool;
 pub mod quota;
+pub mod refusal;
 pub mod reserve;
 pub mod timers;
 pub mod unseen;

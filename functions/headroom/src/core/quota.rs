@@ -61,6 +61,11 @@ fn day(now: Timestamp) -> i64 {
     now.as_second().div_euclid(86_400)
 }
 
+/// When a day's calls may be begun anew.
+pub fn next_day(now: Timestamp) -> Timestamp {
+    Timestamp::from_second((day(now) + 1) * 86_400).unwrap_or(Timestamp::MAX)
+}
+
 /// As the table and the change log spell it: three numbers or `-`, then the members' codes.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

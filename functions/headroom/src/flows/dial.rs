@@ -16,6 +16,7 @@ use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ids::{ClaimKey, Kind, Lease, LineKey, OrgName, Token};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::pool::{Pool, Rule};
+use crate::core::refusal::Refuser;
 use crate::core::unseen::Figures;
 use crate::logging::chain;
 use crate::table::TableError;
@@ -24,6 +25,7 @@ use crate::table::ledger::{Freed, LeadEnd, Rest, Taken};
 use crate::vapi::dial::{Dialed, Limits};
 
 use super::App;
+use super::reject::rejects;
 
 /// Lines taken with one write. The expression's length bounds it, and the pool's item stays cool.
 const LINES_AT_ONCE: u32 = 40;
@@ -34,7 +36,7 @@ const SPARE_LEADS: usize = 8;
 /// Leads put off at once whose window is closed.
 const POSTPONED_AT_ONCE: usize = 64;
 /// What an invocation leaves itself to come to its end.
-const TIME_TO_END: SignedDuration = SignedDuration::from_secs(5);
+pub(super) const TIME_TO_END: SignedDuration = SignedDuration::from_secs(5);
 /// Refused takings in a row after which an invocation leaves the field to the others.
 const REFUSALS: u32 = 4;
 
@@ -115,7 +117,11 @@ impl App {
             answer_ms = self.clock.now().duration_since(now).as_millis() as i64,
             "dialed"
         );
+        let over_limit = matches!(dialed, Dialed::OverLimit { .. } | Dialed::Throttled { .. });
         self.log_failure(self.after_dial(&dial, &lead, dialed).await, claim);
+        if over_limit {
+            self.explain_waiting(campaign, Refuser::Vapi, pool).await;
+        }
     }
 
     async fn after_dial(&self, dial: &Dial, lead: &Lead, dialed: Dialed) -> Result<(), TableError> {
@@ -264,12 +270,12 @@ impl App {
 }
 
 /// One invocation at work.
-struct Dispatch<'a> {
-    app: &'a Arc<App>,
-    pool: Pool,
+pub(super) struct Dispatch<'a> {
+    pub(super) app: &'a Arc<App>,
+    pub(super) pool: Pool,
     dials: JoinSet<()>,
     done: Dispatched,
-    until: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Dispatch<'_> {
@@ -299,6 +305,10 @@ impl Dispatch<'_> {
                     && let Some(again) = self.pool.paced_until(&codes)
                 {
                     app.wake_at(again).await;
+                }
+                app.explain_waiting(&campaign, Refuser::Rule(room.rule), &self.pool).await;
+                if rejects(room.rule) && app.rejects(&campaign, &self.pool) {
+                    return self.reject(&campaign).await;
                 }
                 return Ok(());
             }
@@ -353,7 +363,7 @@ impl Dispatch<'_> {
     }
 
     /// Puts a campaign's counters on the ledger.
-    async fn open(&mut self, campaign: &Campaign) -> Result<(), TableError> {
+    pub(super) async fn open(&mut self, campaign: &Campaign) -> Result<(), TableError> {
         // Read anew: others may have finished it since it was listed, and its figures with it.
         if let Some(fresh) = self.app.table.read_campaign(&campaign.code).await? {
             self.app.table.open_campaign(&campaign.code, fresh.settled, &fresh.spec.codes()).await?;
@@ -364,7 +374,7 @@ impl Dispatch<'_> {
 
     /// Ready leads whose window is open and that hold no line. Those whose own clock says that it is
     /// closed are put off until it opens.
-    async fn callable(
+    pub(super) async fn callable(
         &self,
         campaign: &Campaign,
         wanted: usize,

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`intake`] | dispatcher | a campaign message | leads that are ready |
 //! | [`dial`] | dispatcher | free lines and ready leads | calls |
+//! | [`reject`] | dispatcher | leads that shall not wait for a line | their end |
 //! | [`observe`] | webhook | a server message | lines taken and freed |
 //! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
 //! | [`reconcile`] | reconciler | the ledger, the leads and Vapi's list | the same state that all events would have led to |
@@ -11,6 +12,8 @@
 //! | [`calibrate`] | dispatcher, reconciler | Vapi's figures | what outbound leaves to others |
 //! | [`operate`] | console, local runner | an operator's wish | the policy and the reserves |
 //! | [`orgs`] | all | an organisation of the subscription | its key, its calls |
+//! | [`refusals`] | dispatcher, webhook, reconciler | a refusal | the record of it |
+//! | [`why`] | console, local runner | a call, or a lead | why it waits, was refused or ended |
 //! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
 //!
 //! The order of writes is what survives a crash between any two of them:
@@ -26,8 +29,11 @@ pub mod observe;
 pub mod operate;
 pub mod orgs;
 pub mod reconcile;
+pub mod refusals;
+pub mod reject;
 pub mod settle;
 pub mod status;
+pub mod why;
 
 use std::sync::Arc;
 
@@ -37,7 +43,7 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use jiff::Timestamp;
 
 use self::orgs::Org;
-use crate::config::{Access, Lines};
+use crate::config::{Access, Lines, Rejects};
 use crate::core::ids::PoolId;
 use crate::core::pool::Policy;
 use crate::core::timers::Timers;
@@ -84,6 +90,8 @@ pub struct App {
     pub adopt_limit: bool,
     /// The organisations of the subscription besides the key's own.
     pub orgs: Vec<Org>,
+    /// Whose leads do not wait for a line.
+    pub rejects: Rejects,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -134,6 +142,7 @@ impl App {
             policy: lines.policy,
             adopt_limit: lines.adopt_limit,
             orgs,
+            rejects: lines.rejects,
         };
         app.prepare().await?;
         Ok(app)

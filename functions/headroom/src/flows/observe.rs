@@ -7,6 +7,7 @@ use crate::config::Callers;
 use crate::core::ids::{AgentCode, AgentName, CallId, ClaimKey, Kind, LineKey, PhoneNumber, Token};
 use crate::core::lead::{End, Lead, LeadState};
 use crate::core::pool::{Pool, Rule};
+use crate::core::refusal::{Fate, Refuser};
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::ledger::Observed;
@@ -16,7 +17,7 @@ use super::App;
 use super::settle::Settled;
 
 /// How long a webhook's answer may wait for Vapi, in the rare case that it asks back.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What an event came to, for logs and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl App {
                     Ok(effect)
                 }
                 None => {
+                    self.explain_blocked(&event.call, (event.kind, &event.codes()), end, &pool).await;
                     self.end_observed(&pool, &event.call, end).await?;
                     Ok(Effect::Ended)
                 }
@@ -233,9 +235,10 @@ impl App {
             Observed::AlreadyHeld(now) | Observed::Full(now) => {
                 let name = telling.iter().find_map(|code| now.reserves.agent(code)).map(AgentName::code);
                 let overflow = callers.overflow.of(name.iter().chain(&codes)).cloned();
+                let rule = now.refusal(&telling, Kind::Inbound).unwrap_or(Rule::Limit);
                 tracing::warn!(
                     call.id = %event.call,
-                    rule = now.refusal(&telling, Kind::Inbound).unwrap_or(Rule::Limit).name(),
+                    rule = rule.name(),
                     lines.limit = now.policy.limit(),
                     lines.reserved = now.reserves.total(),
                     lines.shared = now.uses.shared,
@@ -245,6 +248,9 @@ impl App {
                     forwarded = overflow.is_some(),
                     "caller refused: no line is free for them"
                 );
+                let fate = if overflow.is_some() { Fate::Forwarded } else { Fate::Busy };
+                let who = (Kind::Inbound, telling.as_slice());
+                self.explain_refused(&event.call, who, Refuser::Rule(rule), fate, &now).await;
                 Ok(overflow.map_or_else(refusal, Answer::Forward))
             }
         }

@@ -164,6 +164,7 @@ impl<'a> Look<'a> {
         let unlisted = self.see_listed(&listed).await;
         self.see_unlisted(unlisted).await;
         self.find_missed(&listed).await?;
+        self.app.explain_listed(&listed, self.pool).await;
         self.failed.map_or(Ok(self.pass), Err)
     }
 
@@ -286,6 +287,8 @@ impl<'a> Look<'a> {
             // Once more is harmless: the line is freed by its token.
             Step::Moved(_) => {}
             Step::Refused(Some(lead)) if lead.state == LeadState::Ready && lead.claims >= claim.claim => {}
+            // It ended without a line: nobody claims it any more.
+            Step::Refused(Some(lead)) if lead_end(&lead).is_some() => {}
             Step::Refused(None) => {}
             // Claimed just now: the next pass sees it.
             Step::Refused(Some(_)) => return Ok(()),

@@ -4,6 +4,7 @@
 use crate::core::ids::{CallId, Lease, LineKey};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
 use crate::core::pool::Pool;
+use crate::core::refusal::Refuser;
 use crate::table::TableError;
 use crate::table::leads::Step;
 use crate::table::ledger::{Freed, LeadEnd, Rest};
@@ -52,6 +53,7 @@ impl App {
         if consequence == Consequence::Rest {
             let pool = self.table.read_pool().await?;
             self.table.rest(self.rest_after(&pool)).await?;
+            self.explain_waiting(&campaign, Refuser::Vapi, &pool).await;
         }
         self.settle_as(pool, lead, call, end, &outcome).await
     }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::ids::{AgentName, Kind, LineKey, OrgName, PoolId, Token};
+use crate::core::ids::{AgentName, Kind, OrgName, PoolId};
 use crate::core::lead::LeadState;
 use crate::core::pool::Pool;
+pub use crate::core::refusal::HeldLine;
 use crate::core::reserve::{BucketKey, Reserve};
 use crate::table::TableError;
 
@@ -102,24 +103,6 @@ pub struct OrgStatus {
     pub foreign: u32,
     /// By browser and websocket calls.
     pub web: u32,
-}
-
-/// A line that is held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldLine {
-    /// `inbound`, `outbound`, `foreign`, `web` or `chat`.
-    pub kind: String,
-    /// Whose call it is, as far as reserves or the campaign tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// Whose it is, if there are several organisations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub org: Option<String>,
-    /// The campaign that it was dialed for, if Headroom dialed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub campaign: Option<String>,
-    /// When it was taken.
-    pub since: Timestamp,
 }
 
 /// What is reserved for one agent, in lines.
@@ -289,25 +272,14 @@ impl PoolStatus {
     }
 }
 
-/// Who holds the lines. A token knows its agent by a code alone: the reserves tell its name, or the campaign.
+/// Who holds the lines, the longest held first.
 fn held_lines(pool: &Pool, campaigns: &[Campaign], orgs: &[Org]) -> Vec<HeldLine> {
-    let held_line = |(key, token): (&LineKey, &Token)| {
-        let campaign = match key {
-            LineKey::Claim(claim) => campaigns.iter().find(|campaign| campaign.code == claim.campaign),
-            LineKey::Observed(_) => None,
-        };
+    let held_line = |(key, token)| {
         let codes = pool.codes(key, token);
-        let reserved = codes.iter().find_map(|code| pool.reserves.agent(code)).cloned();
-        let agent = reserved.or_else(|| campaign?.spec.agent.clone());
         let org = orgs.iter().find(|org| codes.contains(&org.name.code()));
         let org = org.map_or(OrgName::MAIN, |org| org.name.as_str());
-        HeldLine {
-            kind: token.kind().name().to_owned(),
-            agent: agent.map(|agent| agent.to_string()),
-            org: (!orgs.is_empty()).then(|| org.to_owned()),
-            campaign: campaign.map(|campaign| campaign.spec.id.to_string()),
-            since: token.since(),
-        }
+        let org = (!orgs.is_empty()).then(|| org.to_owned());
+        HeldLine { org, ..HeldLine::of(key, token, pool, campaigns) }
     };
     let mut held: Vec<HeldLine> = pool.lines.iter().map(held_line).collect();
     held.sort_by_key(|line| line.since);

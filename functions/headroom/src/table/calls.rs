@@ -40,6 +40,11 @@ impl Table {
     /// The end of a call, if it is on record. Consistent: whoever takes a line for an observed call
     /// reads this after the taking, and the end writes it before the freeing, so one sees the other.
     pub async fn read_ended(&self, call: &CallId) -> Result<Option<End>, TableError> {
+        Ok(self.read_end(call).await?.map(|(_, end)| end))
+    }
+
+    /// The same with the instant at which it was recorded.
+    pub async fn read_end(&self, call: &CallId) -> Result<Option<(Timestamp, End)>, TableError> {
         let read = self
             .client
             .get_item()
@@ -54,10 +59,11 @@ impl Table {
     }
 }
 
-fn end_of(item: &Item) -> Result<End, TableError> {
+fn end_of(item: &Item) -> Result<(Timestamp, End), TableError> {
     let read = Reader::new(item, "ended call");
-    Ok(End {
+    let end = End {
         reason: read.text_if("reason")?.map(str::to_owned),
         connected: item.get("conn").and_then(|value| value.as_bool().ok().copied()),
-    })
+    };
+    Ok((read.instant("ended")?, end))
 }

@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
+    TransactWriteItem, Update,
 };
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
+use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
@@ -32,6 +35,20 @@ pub enum Stored {
     /// Another lead's id has the same short reference: this one cannot be stored.
     Collision,
 }
+
+/// What the ending of a ready lead came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedReady {
+    /// It is over for this reason, and counted.
+    Now,
+    /// It is not ready any more, was claimed since, or its latest claim's line is still to be freed.
+    NotReady,
+    /// Its campaign has no counters on the ledger: nothing was changed.
+    NotOpen,
+}
+
+/// Tries at ending a lead while the ledger is being written.
+const CONFLICTS: u32 = 8;
 
 /// What a step of a lead came to. A refused step shows the lead as it is, if there is one.
 #[derive(Debug)]
@@ -152,12 +169,7 @@ impl Table {
             .send()
             .await
             .map_err(TableError::call("find the leads that fall due"))?;
-        let due = |item| {
-            let read = Reader::new(item, "lead");
-            Timestamp::from_microsecond(read.number("due")?)
-                .map_err(|_| read.error("due", "is not an instant"))
-        };
-        found.items().iter().map(due).collect()
+        found.items().iter().map(|item| due_of(&Reader::new(item, "lead"))).collect()
     }
 
     /// Whether any lead of a campaign is ready, now or later.
@@ -220,6 +232,55 @@ impl Table {
             .await
             .map_err(TableError::call("read a lead"))?;
         read.item.as_ref().map(lead_of).transpose()
+    }
+
+    /// One lead, consistently, with when its turn is and why its latest call ended, for whoever asks after it.
+    pub async fn read_turn(
+        &self,
+        campaign: &CampaignCode,
+        lead: &LeadRef,
+    ) -> Result<Option<(Lead, Turn)>, TableError> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", pk(campaign))
+            .key("sk", sk(lead))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(TableError::call("read a lead"))?;
+        let turn = |item: &Item| {
+            let read = Reader::new(item, "lead");
+            Ok((
+                lead_of(item)?,
+                Turn { due: due_of(&read)?, reason: read.text_if("reason")?.map(str::to_owned) },
+            ))
+        };
+        read.item.as_ref().map(turn).transpose()
+    }
+
+    /// How many ready leads of a campaign fall due before an instant, up to `most`.
+    pub async fn count_before(
+        &self,
+        campaign: &CampaignCode,
+        due: Timestamp,
+        most: i32,
+    ) -> Result<u32, TableError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(READY_INDEX)
+            .key_condition_expression("q = :q AND due < :due")
+            .expression_attribute_values(":q", s(campaign.as_str()))
+            .expression_attribute_values(":due", due_us(due))
+            .select(Select::Count)
+            .limit(most)
+            .send()
+            .await
+            .map_err(TableError::call("count the leads before one"))?;
+        Ok(found.count().try_into().unwrap_or_default())
     }
 
     /// Many leads, consistently, in no order; those that are not there are left out.
@@ -430,6 +491,66 @@ impl Table {
         step_of(step.send().await.outcome("settle a lead", |output| output.attributes)?)
     }
 
+    /// ready → failed, without a line and without a call: for a lead that is not to be called any more.
+    ///
+    /// A transaction: the lead's end, and its count on the ledger. Condition: ready, with this claim its next; the
+    /// line of its latest claim is free, and its campaign has its counters on the ledger. An end whose answer was lost is known by its reason in the
+    /// old item, whoever wrote it: it was counted with it.
+    pub async fn end_ready(&self, next: &ClaimKey, reason: &str) -> Result<EndedReady, TableError> {
+        const OPERATION: &str = "end a lead that is ready";
+        let end = Update::builder()
+            .table_name(&self.name)
+            .key("pk", pk(&next.campaign))
+            .key("sk", sk(&next.lead))
+            .update_expression("SET st = :failed, reason = :reason REMOVE q")
+            .condition_expression("st = :ready AND claims = :before")
+            .expression_attribute_values(":failed", s("failed"))
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":reason", s(reason))
+            .expression_attribute_values(":before", n(next.claim - 1))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .expect("the table, the key and the update are given");
+        let last = ClaimKey { claim: next.claim - 1, ..next.clone() };
+        let both = [
+            TransactWriteItem::builder().update(end).build(),
+            TransactWriteItem::builder().update(self.failure_counted(&last)).build(),
+        ];
+        for attempt in 1.. {
+            let sent =
+                self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
+            let Err(error) = sent else { return Ok(EndedReady::Now) };
+            let reasons = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    cancelled.cancellation_reasons()
+                }
+                _ => return Err(TableError::call(OPERATION)(error)),
+            };
+            let is = |nth: usize, code| reasons.get(nth).and_then(|reason| reason.code()) == Some(code);
+            if is(0, "ConditionalCheckFailed") {
+                let old = reasons[0].item().map(lead_of).transpose()?;
+                let same = old.is_some_and(|lead| {
+                    lead.claims + 1 == next.claim
+                        && matches!(lead.state, LeadState::Failed { reason: known } if known == reason)
+                });
+                return Ok(if same { EndedReady::Now } else { EndedReady::NotReady });
+            }
+            if is(1, "ConditionalCheckFailed") {
+                let ledger = pool_of(reasons[1].item().cloned())?;
+                let is_open = ledger.campaigns.contains_key(&next.campaign);
+                return Ok(if is_open { EndedReady::NotReady } else { EndedReady::NotOpen });
+            }
+            // Another write of the ledger at the same instant: the SDK does not try that again by itself.
+            let conflict = is(0, "TransactionConflict") || is(1, "TransactionConflict");
+            if attempt == CONFLICTS || !conflict {
+                return Err(TableError::call(OPERATION)(error));
+            }
+            let own = MessageCode::of(next.to_string().as_bytes());
+            tokio::time::sleep(own.conflict_delay(attempt)).await;
+        }
+        Ok(EndedReady::NotReady)
+    }
+
     /// Moves a ready lead's turn to when its window opens.
     ///
     /// Condition: still ready, with this claim its next.
@@ -447,6 +568,15 @@ impl Table {
             .expression_attribute_values(":before", n(next.claim - 1));
         step.send().await.outcome("postpone a lead", |_| None).map(|_| ())
     }
+}
+
+/// What a lead's item says besides its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// From when on it is called, or was.
+    pub due: Timestamp,
+    /// Why its latest call ended, if one has.
+    pub reason: Option<String>,
 }
 
 /// A campaign's leads, counted.
@@ -476,6 +606,10 @@ fn step_of(written: Written) -> Result<Step, TableError> {
         }
         Written::Refused(item) => Ok(Step::Refused(item.map(boxed).transpose()?)),
     }
+}
+
+fn due_of(read: &Reader<'_>) -> Result<Timestamp, TableError> {
+    Timestamp::from_microsecond(read.number("due")?).map_err(|_| read.error("due", "is not an instant"))
 }
 
 fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {

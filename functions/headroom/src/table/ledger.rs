@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Update};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
@@ -503,6 +503,25 @@ impl Table {
         sent.outcome("open a campaign on the ledger", |_| None).map(|_| ())
     }
 
+    /// Counts one more failed lead, which is ready after its claim `last` and ends without another.
+    ///
+    /// Condition: the campaign's counters are on the ledger, and that claim's line is not: whoever frees it counts
+    /// the lead's end with it.
+    pub(super) fn failure_counted(&self, last: &ClaimKey) -> Update {
+        Update::builder()
+            .table_name(&self.name)
+            .key("pk", s(self.pool_pk()))
+            .key("sk", s("LEDGER#0"))
+            .update_expression("SET cmp.#c.f = cmp.#c.f + :one")
+            .condition_expression("attribute_exists(cmp.#c) AND attribute_not_exists(lns.#k)")
+            .expression_attribute_names("#c", last.campaign.as_str())
+            .expression_attribute_names("#k", last.to_string())
+            .expression_attribute_values(":one", n(1))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .expect("the table, the key and the update are given")
+    }
+
     /// Takes a finished campaign's counters off the ledger.
     ///
     /// Condition: they are still `tally`, with no line held. Otherwise they stay.
@@ -571,7 +590,7 @@ fn counters(kind: Kind, sign: char) -> String {
     names.iter().map(|name| format!(", {name} = {name} {sign} :one")).collect()
 }
 
-fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
+pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     let item = item.ok_or(TableError::NoLedger)?;
     let read = Reader::new(&item, "ledger");
     let purchased = read.number_if("buy")?.unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The DynamoDB table: every read and every conditional write is one named function here, and no
 //! other module spells an attribute, a key or a condition.
 //!
-//! One table, single items written alone; two transactions, for the counting of a message and for a change of
-//! the policy with its record:
+//! One table, single items written alone; three transactions, for the counting of a message, for a change of
+//! the policy with its record, and for the end of a lead that holds no line, with its count:
 //!
 //! | item | `pk` | `sk` | module |
 //! |---|---|---|---|
@@ -12,6 +12,8 @@
 //! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
 //! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
 //! | ended call | `CALL#<id>` | `CALL` | [`calls`] |
+//! | why a caller found no line | `CALL#<id>` | `REFUSED` | [`refusals`] |
+//! | what a campaign waits for | `C#<code>` | `WAITS` | [`refusals`] |
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
@@ -28,6 +30,7 @@ pub mod campaigns;
 pub mod changes;
 pub mod leads;
 pub mod ledger;
+pub mod refusals;
 pub mod usage;
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use vapi_sim::{Config, Sim};
 
 use crate::server::{Flags, SECRET, Server, TOKEN, free_port, vapi};
 
-async fn start(limit: u32) -> (Sim, Server) {
+pub(crate) async fn start(limit: u32) -> (Sim, Server) {
     let port = free_port().await;
     let sim = vapi(port, Config::default()).await;
     let flags =
@@ -19,7 +19,7 @@ async fn start(limit: u32) -> (Sim, Server) {
 
 impl Server {
     /// A command's exit and what it says, as `ada` types it.
-    fn typed(&self, command: &str) -> (bool, String) {
+    pub(crate) fn typed(&self, command: &str) -> (bool, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_headroom"))
             .args(command.split(' '))
             .env("HEADROOM_URL", &self.url)
@@ -32,16 +32,16 @@ impl Server {
         (output.status.success(), String::from_utf8(text).expect("UTF-8"))
     }
 
-    fn says(&self, command: &str, expected: &str) {
+    pub(crate) fn says(&self, command: &str, expected: &str) {
         assert_eq!(self.typed(command), (true, expected.to_owned()), "headroom {command}");
     }
 
-    fn refuses(&self, command: &str, expected: &str) {
+    pub(crate) fn refuses(&self, command: &str, expected: &str) {
         assert_eq!(self.typed(command), (false, expected.to_owned()), "headroom {command}");
     }
 
     /// Vapi says that a call of an assistant is in a status.
-    async fn call(&self, id: u32, kind: &str, assistant: &str, status: &str) {
+    pub(crate) async fn call(&self, id: u32, kind: &str, assistant: &str, status: &str) {
         let call = json!({
             "id": format!("019d2ad0-6eb1-7aac-9377-{id:012}"), "type": kind, "assistantId": assistant,
         });
@@ -52,7 +52,7 @@ impl Server {
     }
 
     /// Waits until a campaign is as wanted.
-    async fn campaign(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
+    pub(crate) async fn campaign(&self, id: &str, wanted: impl Fn(&Value) -> bool) {
         let started = Instant::now();
         loop {
             let status = self.status().await;
@@ -119,6 +119,11 @@ async fn every_route_answers_good_and_bad_input() {
         (get("/lines"), 405, "PATCH"),
         (get("/reserves/sales"), 405, "PUT or DELETE"),
         (get("/reserves/"), 404, "GET /status"),
+        (get("/why/nobody"), 404, "CAMPAIGN/LEAD"),
+        (get("/why/a/b%2Fc"), 404, "CAMPAIGN/LEAD"),
+        (get("/why/%ff"), 400, "not UTF-8"),
+        (get("/why/"), 404, "GET /why/ID"),
+        (delete("/why/nobody"), 405, "GET"),
     ];
     for ((method, path, body), expected, words) in &cases {
         let case = format!("{method} {path} {}", body.chars().take(60).collect::<String>());

@@ -6,3 +6,4 @@ mod crash;
 mod lines;
 mod server;
 mod storm;
+mod why;

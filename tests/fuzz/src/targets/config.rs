@@ -13,7 +13,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -28,6 +28,7 @@ const NAMES: [&str; 14] = [
     "HEADROOM_BUSY_MESSAGE",
     "HEADROOM_OVERFLOW_NUMBERS",
     "HEADROOM_ADMIN_TOKEN",
+    "HEADROOM_REJECT",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {
@@ -43,7 +44,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
 }
 
 fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
-    const GOOD: [&str; 14] = [
+    const GOOD: [&str; 15] = [
         "headroom",
         "https://sqs.us-east-1.amazonaws.com/000000000000/wake",
         "https://api.vapi.ai",
@@ -58,6 +59,7 @@ fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
         "Every line is taken.",
         "desk=+15555550101, *=+15555550102",
         "token",
+        "desk.outbound, *.outbound",
     ];
     let mut frame = match kept {
         [] => Frame::default(),

@@ -97,6 +97,7 @@ fn plan() -> Plan {
         aftermath: Duration::ZERO,
         changes: Vec::new(),
         forwards: false,
+        rejects: "",
         backfill: false,
     }
 }

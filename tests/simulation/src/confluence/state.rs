@@ -49,8 +49,9 @@ fn normal(
     began: Timestamp,
     look: Look,
 ) -> Map<String, Value> {
-    // When the campaign came, when the end was recorded, when that record may go: instants.
-    for instant in ["created", "ended", "ttl"] {
+    // When the campaign came, when the end was recorded, when that record may go: instants. Why a line was refused
+    // is as of one, and nothing decides by it: that it is on record is what counts.
+    for instant in ["created", "ended", "ttl", "seen", "why"] {
         if let Some(value) = item.get_mut(instant) {
             *value = json!("an instant");
         }

@@ -1,0 +1,84 @@
+//! Leads that do not wait for a line: where the configuration says so for their agent, a due lead for which there
+//! is none fails at once, with the rule that refused as its reason.
+//!
+//! It cannot be taken back. So the rule is looked at anew before each few leads, and only rules about lines
+//! reject: what passes by itself (a rest, a closed window) makes nobody fail.
+
+use crate::core::campaign::Campaign;
+use crate::core::pool::{Pool, Rule};
+use crate::table::TableError;
+use crate::table::leads::EndedReady;
+
+use super::App;
+use super::dial::{Dispatch, TIME_TO_END};
+
+/// Leads ended on one reading of the ledger.
+const AT_ONCE: usize = 16;
+/// What the reasons of leads begin with that found no line.
+pub(super) const NO_LINE: &str = "no line: ";
+
+/// Whether a rule is about lines.
+pub(super) fn rejects(rule: Rule) -> bool {
+    match rule {
+        Rule::Limit | Rule::Headroom | Rule::Shared | Rule::Cap | Rule::CampaignCap | Rule::Quota => true,
+        Rule::HoldOff | Rule::Pace | Rule::Daily => false,
+    }
+}
+
+impl App {
+    /// Whether a campaign's leads do not wait for a line.
+    pub(super) fn rejects(&self, campaign: &Campaign, pool: &Pool) -> bool {
+        let spec = &campaign.spec;
+        let reserved = spec.codes().iter().find_map(|code| pool.reserves.agent(code));
+        let names = [reserved, spec.agent.as_ref()].into_iter().flatten().map(|name| name.as_str());
+        let ids = [spec.squad_id.as_deref(), spec.assistant_id.as_deref(), Some(&*spec.phone_number_id)];
+        self.rejects.outbound_of(names.chain(ids.into_iter().flatten()))
+    }
+}
+
+impl Dispatch<'_> {
+    /// Ends a campaign's due leads for as long as there is no line for them.
+    pub(super) async fn reject(&mut self, campaign: &Campaign) -> Result<(), TableError> {
+        let app = self.app;
+        let most = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
+        let codes = campaign.spec.codes();
+        loop {
+            let now = app.clock.now();
+            if now + TIME_TO_END > self.until {
+                app.wake_at(now).await;
+                return Ok(());
+            }
+            self.pool = app.table.read_pool().await?;
+            let room = self.pool.room(&campaign.code, most, &codes, now);
+            if room.lines > 0 {
+                // Whoever freed the line has woken another dispatcher, or this one is.
+                app.wake_at(now).await;
+                return Ok(());
+            }
+            if !rejects(room.rule) {
+                return Ok(());
+            }
+            let mut leads = self.callable(campaign, AT_ONCE, now).await?;
+            leads.truncate(AT_ONCE);
+            if leads.is_empty() {
+                return app.finish_if_over(campaign, &self.pool).await;
+            }
+            if !self.pool.campaigns.contains_key(&campaign.code) {
+                self.open(campaign).await?;
+            }
+            let reason = format!("{NO_LINE}{}", room.rule.name());
+            let mut ended = 0;
+            // One after another: they would meet on the ledger.
+            for lead in leads {
+                if app.table.end_ready(&lead.next, &reason).await? == EndedReady::Now {
+                    tracing::info!(campaign.id = %campaign.spec.id, line.key = %lead.next, reason, "lead rejected");
+                    ended += 1;
+                }
+            }
+            if ended == 0 {
+                // The index is behind: all of these are others' by now.
+                return Ok(());
+            }
+        }
+    }
+}
