@@ -130,7 +130,8 @@ class Code:
         operations = {"dynamodb:" + "".join(word.title() for word in call.split("_")) for call in calls}
         # A transaction has no action of its own: each of its parts is granted as if it came alone.
         if "dynamodb:TransactWriteItems" in operations:
-            operations = operations - {"dynamodb:TransactWriteItems"} | {"dynamodb:PutItem", "dynamodb:UpdateItem"}
+            parts = {"Put", "Update", "Delete"} & set(re.findall(r"\b(\w+)::builder\(\)", table))
+            operations = operations - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{part}Item" for part in parts}
         index = re.search(r'READY_INDEX: &str = "(\w+)"', table)
         keys = {"Hash": set(re.findall(r'key\("(\w+)", KeyType::Hash\)', table)),
                 "Range": set(re.findall(r'key\("(\w+)", KeyType::Range\)', table))}

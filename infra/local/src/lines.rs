@@ -286,6 +286,7 @@ mod tests {
             over_reserved: reserved > u64::from(limit),
             free: limit.saturating_sub(total),
             resting_until: None,
+            shards: Vec::new(),
             held_by: None,
         }
     }

@@ -18,6 +18,7 @@ use headroom::config::Rejects;
 use headroom::core::ids::{AgentCode, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
+use headroom::core::shard::Sizes;
 use headroom::core::timers::Timers;
 use headroom::flows::{App, Clock, main_pool, random_nonce};
 use headroom::table::Table;
@@ -171,6 +172,7 @@ pub struct World {
     client: Client,
     meter: Meter,
     name: String,
+    sizes: Sizes,
     tables: Arc<AtomicU32>,
 }
 
@@ -203,15 +205,31 @@ impl World {
             orgs: Vec::new(),
             rejects: Rejects::default(),
         };
-        let world =
-            Self { app, clock, vapi, wakes, client, meter, name: "none".into(), tables: Arc::default() };
+        let world = Self {
+            app,
+            clock,
+            vapi,
+            wakes,
+            client,
+            meter,
+            name: "none".into(),
+            sizes: Sizes::default(),
+            tables: Arc::default(),
+        };
         world.beside(policy).await
+    }
+
+    /// The same with items of the ledger of another size.
+    pub fn with_sizes(mut self, sizes: Sizes) -> Self {
+        self.app.table = self.app.table.with_sizes(sizes);
+        self.sizes = sizes;
+        self
     }
 
     /// Another, independent pool on the same engine, with the same clients: cheaper than a new world.
     pub async fn beside(&self, policy: Policy) -> anyhow::Result<Self> {
         let name = format!("headroom-{}", self.tables.fetch_add(1, Ordering::Relaxed));
-        let table = Table::new(self.client.clone(), &name, main_pool());
+        let table = Table::new(self.client.clone(), &name, main_pool()).with_sizes(self.sizes);
         table.create().await?;
         table.ensure_pool(policy).await?;
         let clock = Arc::new(StillClock::at(start()));
@@ -223,6 +241,7 @@ impl World {
             client: self.client.clone(),
             meter: self.meter.clone(),
             name,
+            sizes: self.sizes,
             tables: self.tables.clone(),
         })
     }

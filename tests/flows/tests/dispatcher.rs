@@ -191,7 +191,8 @@ async fn two_lines_of_one_lead_do_not_stop_the_pass() {
 async fn after_an_unclear_answer_one_dial_goes_ahead_of_the_others() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
     let rest = headroom::table::ledger::Rest { until: world.clock.now(), count: 1 };
-    world.table().rest(rest).await.unwrap();
+    let pool = world.table().read_pool().await.unwrap();
+    world.table().rest(&pool, rest).await.unwrap();
     world.vapi.answers(500, "{}");
     invoke(&world, batch(&[campaign(30)])).await;
     assert_eq!(dials(&world).await, 1, "Vapi is not well, and one line is enough to see it");

@@ -179,7 +179,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(numbers, reserve, quota, configured, stale, twice)| {
                 Op::Change { numbers, reserve, quota, configured, stale, twice }
             }),
-        2 => (proptest::option::of(0_u32..6), 1_u8..4, stale(), any::<bool>())
+        2 => (proptest::option::of(1_u32..6), 1_u8..4, stale(), any::<bool>())
             .prop_map(|(lines, seconds, stale, twice)| Op::Others { lines, seconds, stale, twice }),
         1 => (0_u8..2, 0_u32..5, any::<bool>()).prop_map(|(seconds, count, twice)| Op::Rest { seconds, count, twice }),
         1 => Just(Op::EndRests),
@@ -358,6 +358,7 @@ impl Model {
             unseen: None,
             seen_limit: None,
             configured: Some(format!("{}/{}/{}", policy.limit(), policy.cap(), policy.headroom())),
+            shard: Default::default(),
         };
         Self {
             seen: VecDeque::from([Read { pool: pool.clone(), book: Book::default() }]),
@@ -701,6 +702,7 @@ fn observed(outcome: Observed) -> (&'static str, Pool) {
         Observed::Taken(pool) => ("taken", pool),
         Observed::AlreadyHeld(pool) => ("held", pool),
         Observed::Full(pool) => ("full", pool),
+        Observed::Moved => panic!("a ledger of one item stays one"),
     }
 }
 
@@ -816,12 +818,12 @@ async fn step(world: &World, model: &mut Model, op: &Op) -> Result<(), TestCaseE
         Op::Rest { seconds, count, twice } => {
             let rest = Rest { until: now + SignedDuration::from_secs((*seconds).into()), count: *count };
             for _ in 0..times(*twice) {
-                table.rest(rest).await.unwrap();
+                table.rest(&model.pool, rest).await.unwrap();
                 model.rest(rest);
             }
         }
         Op::EndRests => {
-            table.end_rests().await.unwrap();
+            table.end_rests(&model.pool).await.unwrap();
             model.pool.hold_count = 0;
         }
         Op::Open { campaign, settled: (done, failed), twice } => {
@@ -837,7 +839,9 @@ async fn step(world: &World, model: &mut Model, op: &Op) -> Result<(), TestCaseE
             tally.done += off.0;
             tally.failed += off.1;
             for _ in 0..times(*twice) {
-                table.close_campaign(&code, &tally).await.unwrap();
+                let mut seen = model.pool.clone();
+                seen.campaigns.insert(code.clone(), tally.clone());
+                table.close_campaign(&seen, &code).await.unwrap();
                 model.close(&code, &tally);
             }
         }
@@ -1132,8 +1136,9 @@ async fn a_shorter_rest_does_not_end_a_longer_one() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
     let (table, now) = (world.table(), start());
     let until = |seconds| now + SignedDuration::from_secs(seconds);
-    table.rest(Rest { until: until(60), count: 1 }).await.unwrap();
-    table.rest(Rest { until: until(2), count: 1 }).await.unwrap();
+    let empty = table.read_pool().await.unwrap();
+    table.rest(&empty, Rest { until: until(60), count: 1 }).await.unwrap();
+    table.rest(&empty, Rest { until: until(2), count: 1 }).await.unwrap();
     assert_eq!(table.read_pool().await.unwrap().hold_until, until(60));
     world.observed("caller", Kind::Inbound, None).await.unwrap();
     let pool = table.read_pool().await.unwrap();

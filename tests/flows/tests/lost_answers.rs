@@ -158,12 +158,12 @@ async fn the_end_of_a_ready_lead_survives_the_loss_of_its_answer() {
     lossy.table.open_campaign(&code, (0, 0), &[]).await.expect("opened");
     let next = ClaimKey { campaign: code.clone(), lead: LeadRef::of(&leads[0].id), claim: 1 };
     for _ in 0..2 {
-        let ended = lossy.losing().end_ready(&next, "no line: cap").await.expect("answered");
+        let ended = lossy.losing().end_ready(&next, 0, "no line: cap").await.expect("answered");
         assert_eq!(ended, EndedReady::Now);
         let pool = lossy.table.read_pool().await.expect("read");
         assert_eq!(pool.campaigns[&code], Tally { failed: 1, ..Tally::default() });
     }
-    let other = lossy.losing().end_ready(&next, "for another reason").await.expect("answered");
+    let other = lossy.losing().end_ready(&next, 0, "for another reason").await.expect("answered");
     assert_eq!(other, EndedReady::NotReady);
     assert_eq!(lossy.lost(), 3, "every answer that was to be lost was lost");
 }

@@ -14,6 +14,7 @@ use headroom::core::pool::Pool;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
 use headroom::flows::{App, SystemClock};
+use headroom::table::ledger::Rest;
 use headroom::vapi::{Secret, Vapi};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -96,6 +97,12 @@ impl Scene {
         pool
     }
 
+    /// The next dial is one that goes ahead alone.
+    async fn one_at_first(&self) {
+        let rest = Rest { until: self.app.clock.now(), count: 1 };
+        self.app.table.rest(&self.pool().await, rest).await.unwrap();
+    }
+
     fn unseen(&self, pool: &Pool) -> u32 {
         pool.unseen(self.app.clock.now())
     }
@@ -171,12 +178,7 @@ async fn s1_39_lines_of_somebody_unknown_are_estimated_and_left_alone() {
     }
     scene.send("c", None, 20).await;
     // One at first, which finds out: 10 lines, 4 of somebody else's, 3 for callers.
-    scene
-        .app
-        .table
-        .rest(headroom::table::ledger::Rest { until: scene.app.clock.now(), count: 1 })
-        .await
-        .unwrap();
+    scene.one_at_first().await;
     scene.dispatch().await;
     let pool = scene.pass().await;
     assert_eq!((pool.counts.outbound, scene.unseen(&pool)), (1, 4));
@@ -211,12 +213,7 @@ async fn outbound_holds_back_as_soon_as_vapi_shows_no_more_room_than_callers_are
         scene.sim.dial_from(UNKNOWN, 2);
     }
     scene.send("c", None, 20).await;
-    scene
-        .app
-        .table
-        .rest(headroom::table::ledger::Rest { until: scene.app.clock.now(), count: 1 })
-        .await
-        .unwrap();
+    scene.one_at_first().await;
     // 6 in use, one dialed: 3 are left, which is what callers are to have. No other dispatcher dials.
     for _ in 0..3 {
         scene.dispatch().await;

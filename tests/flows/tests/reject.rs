@@ -129,7 +129,8 @@ async fn rests_windows_and_later_turns_reject_nobody() {
     assert_eq!(states(&world, "later", 1).await, [LeadState::Ready]);
 
     campaign(&world, "rests", 1, json!({})).await;
-    world.table().rest(Rest { until: due, count: 1 }).await.unwrap();
+    let pool = world.table().read_pool().await.unwrap();
+    world.table().rest(&pool, Rest { until: due, count: 1 }).await.unwrap();
     dispatch(&world).await;
     assert_eq!(states(&world, "rests", 1).await, [LeadState::Ready]);
     // The rest is over, the cap is as before.
@@ -147,25 +148,25 @@ async fn only_a_ready_lead_of_an_open_campaign_ends_and_is_counted_once() {
     campaign(&world, "c", 2, json!({})).await;
     let (table, next) = (world.table(), first("c", 0));
     let untouched = world.dump().await.unwrap();
-    assert_eq!(table.end_ready(&next, "why").await.unwrap(), EndedReady::NotOpen);
+    assert_eq!(table.end_ready(&next, 0, "why").await.unwrap(), EndedReady::NotOpen);
     assert_eq!(world.dump().await.unwrap(), untouched);
     table.open_campaign(&code("c"), (0, 0), &[]).await.unwrap();
 
     // Of another claim than its next.
     let later = ClaimKey { claim: 2, ..next.clone() };
-    assert_eq!(table.end_ready(&later, "why").await.unwrap(), EndedReady::NotReady);
+    assert_eq!(table.end_ready(&later, 0, "why").await.unwrap(), EndedReady::NotReady);
     assert_eq!(states(&world, "c", 1).await, [LeadState::Ready]);
     // Claimed, and what would be its next.
     world.dialing(&next).await.unwrap();
     let before = world.dump().await.unwrap();
     for next in [&next, &later] {
-        assert_eq!(table.end_ready(next, "why").await.unwrap(), EndedReady::NotReady);
+        assert_eq!(table.end_ready(next, 0, "why").await.unwrap(), EndedReady::NotReady);
     }
     assert_eq!(world.dump().await.unwrap(), before);
 
     let other = first("c", 1);
     for _ in 0..3 {
-        assert_eq!(table.end_ready(&other, "why").await.unwrap(), EndedReady::Now);
+        assert_eq!(table.end_ready(&other, 0, "why").await.unwrap(), EndedReady::Now);
     }
     assert_eq!(states(&world, "c", 2).await[1], failed("why"));
     assert_eq!(table.read_pool().await.unwrap().campaigns[&code("c")].failed, 1);
@@ -185,10 +186,10 @@ async fn a_lead_does_not_end_before_the_line_of_its_latest_claim_is_free() {
     let table = world.table();
     table.give_back(&claim).await.unwrap();
     let next = ClaimKey { claim: 2, ..claim.clone() };
-    assert_eq!(table.end_ready(&next, "why").await.unwrap(), EndedReady::NotReady);
+    assert_eq!(table.end_ready(&next, 0, "why").await.unwrap(), EndedReady::NotReady);
     assert_eq!(states(&world, "c", 1).await, [LeadState::Ready]);
     table.free(&table.read_pool().await.unwrap(), &lease, None).await.unwrap();
-    assert_eq!(table.end_ready(&next, "why").await.unwrap(), EndedReady::Now);
+    assert_eq!(table.end_ready(&next, 0, "why").await.unwrap(), EndedReady::Now);
     assert_eq!(table.read_pool().await.unwrap().campaigns[&code("c")].failed, 1);
 }
 
@@ -203,7 +204,7 @@ async fn a_line_that_was_taken_for_a_lead_that_ended_meanwhile_comes_back() {
     let pool = table.read_pool().await.unwrap();
     let taken = table.take(&pool, &code("c"), None, &[lease], now).await.unwrap();
     assert!(matches!(taken, Taken::Granted(_)), "{taken:?}");
-    assert_eq!(table.end_ready(&next, "why").await.unwrap(), EndedReady::Now);
+    assert_eq!(table.end_ready(&next, 0, "why").await.unwrap(), EndedReady::Now);
     world.vapi.answers(200, "[]");
     world.clock.advance(SignedDuration::from_mins(2));
     world.app.reconcile().await.unwrap();

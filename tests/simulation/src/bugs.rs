@@ -25,10 +25,11 @@ const CHANGES: &str = "functions/headroom/src/table/changes.rs";
 const POOL: &str = "functions/headroom/src/core/pool.rs";
 const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
 const QUOTA: &str = "functions/headroom/src/core/quota.rs";
+const SHARD: &str = "functions/headroom/src/core/shard.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 40] = [
+pub const BUGS: [Bug; 44] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -45,7 +46,7 @@ pub const BUGS: [Bug; 40] = [
         name: "line freed on 404",
         file: PASS,
         good: "                    let seen = self.look_at_ceiling(lease, Some(call)).await;",
-        bad: "                    let _ = call;\n                    let seen = self.app.free(lease, None).await.map(|_| ());",
+        bad: "                    let _ = call;\n                    let seen = self.app.free(self.pool, lease, None).await.map(|_| ());",
     },
     Bug {
         name: "counter lowered at every end, held or not",
@@ -75,13 +76,13 @@ pub const BUGS: [Bug; 40] = [
         name: "outcome written after the line is freed",
         file: SETTLE,
         good: "        let claim = lead.claim();\n        let lead_end",
-        bad: "        let claim = lead.claim();\n        self.free(&lease, None).await?;\n        let lead_end",
+        bad: "        let claim = lead.claim();\n        self.free(pool, &lease, None).await?;\n        let lead_end",
     },
     Bug {
         name: "lead given back after its line is freed",
         file: DIAL,
         good: "        match self.table.give_back(&lead.claim()).await? {",
-        bad: "        self.free(lease, None).await?;\n        match self.table.give_back(&lead.claim()).await? {",
+        bad: "        self.free(pool, lease, None).await?;\n        match self.table.give_back(&lead.claim()).await? {",
     },
     Bug {
         name: "poison message blocks its batch",
@@ -132,13 +133,13 @@ pub const BUGS: [Bug; 40] = [
         name: "observed line freed before the end is on record",
         file: SETTLE,
         good: "        self.table.record_ended(call, end, self.clock.now()).await?;\n        let lease",
-        bad: "        if let Some(lease) = pool.lease(&key) {\n            self.free(&lease, None).await?;\n            return self.table.record_ended(call, end, self.clock.now()).await.map(|_| ());\n        }\n        let lease",
+        bad: "        if let Some(lease) = pool.lease(&key) {\n            self.free(pool, &lease, None).await?;\n            return self.table.record_ended(call, end, self.clock.now()).await.map(|_| ());\n        }\n        let lease",
     },
     Bug {
         name: "line taken for a call without a look at its record",
         file: "functions/headroom/src/table/calls.rs",
-        good: "        read.item.as_ref().map(end_of).transpose()",
-        bad: "        read.item.as_ref().map(end_of).transpose().map(|_| None)",
+        good: "    let end = item.contains_key(\"ended\").then(|| end_of(item)).transpose()?;",
+        bad: "    let end = item.contains_key(\"ended\").then(|| end_of(item)).transpose()?.filter(|_| false);",
     },
     Bug {
         name: "cap checked against a count read earlier",
@@ -277,6 +278,30 @@ pub const BUGS: [Bug; 40] = [
         file: LEDGER,
         good: "attribute_exists(cmp.#c) AND attribute_not_exists(lns.#k)\"",
         bad: "attribute_exists(cmp.#c) AND (attribute_not_exists(lns.#k) OR attribute_exists(lns.#k))\"",
+    },
+    Bug {
+        name: "an item's share rises into lines that others hold",
+        file: SHARD,
+        good: "            (with_idle(have), if have.drains { have.total } else { u32::MAX })",
+        bad: "            (0, if have.drains { 0 } else { u32::MAX })",
+    },
+    Bug {
+        name: "lines moved between items by a count read earlier",
+        file: "functions/headroom/src/table/shards.rs",
+        good: "condition.push_str(&format!(\" AND {counter} <= :most_{counter}\"));",
+        bad: "condition.push_str(&format!(\" AND ({counter} <= :most_{counter} OR {counter} > :most_{counter})\"));",
+    },
+    Bug {
+        name: "a campaign's cap holds in each item, and not over all",
+        file: SHARD,
+        good: "        share(item.shard.index).saturating_sub(beyond.sum())",
+        bad: "        cap + 0 * share(item.shard.index).saturating_sub(beyond.sum())",
+    },
+    Bug {
+        name: "a line sought in the first item wherever it is",
+        file: LEDGER,
+        good: "        let shard = lease.token.shard();",
+        bad: "        let shard = lease.token.shard() * 0;",
     },
 ];
 

@@ -99,7 +99,8 @@ impl World {
         let timers = Timers::default();
         let (policy, adopt_limit) = (self.policy(), self.plan.adopt_limit);
         App {
-            table: Table::new(aws_sdk_dynamodb::Client::from_conf(dynamo), TABLE, main_pool()),
+            table: Table::new(aws_sdk_dynamodb::Client::from_conf(dynamo), TABLE, main_pool())
+                .with_sizes(self.plan.sizes),
             vapi: Vapi::over(
                 Arc::new(ToVapi { world: self.clone(), process: process.clone() }),
                 timers.clone(),

@@ -239,7 +239,7 @@ impl World {
                 let left = (
                     &promises.leads,
                     &promises.campaigns,
-                    promises.ledger.as_ref().map(|ledger| &ledger.lines),
+                    promises.ledger.values().map(|item| &item.lines).collect::<Vec<_>>(),
                 );
                 let text = format!("not over {PATIENCE:?} after the last fault: {left:?}");
                 return Err(Violation { promise: "P4", text });

@@ -36,6 +36,10 @@ pub struct Ledger {
     pub(crate) quotas: Vec<Bounds>,
     /// Quota → the calls begun: the day, how many in it, the next instant in milliseconds.
     pub(crate) paces: BTreeMap<String, (i64, i64, i64)>,
+    /// Agent → its lines by kind.
+    pub(crate) by_agent: BTreeMap<String, Vec<i64>>,
+    /// In the first of several items.
+    pub(crate) whole: Option<Whole>,
 }
 
 /// A quota, as the item says.
@@ -68,6 +72,16 @@ impl Bounds {
 
 fn codes(text: &str) -> Vec<String> {
     text.as_bytes().chunks(3).map(|code| String::from_utf8_lossy(code).into_owned()).collect()
+}
+
+/// Agent → its lines by kind.
+fn by_agent(reserves: &Value) -> BTreeMap<String, Vec<i64>> {
+    let numbers = |text: &Value| {
+        let words = text["S"].as_str().unwrap_or_default().split(' ').take(4);
+        words.map(|word| word.parse().unwrap_or(-1)).collect()
+    };
+    let agents = reserves["M"].as_object().into_iter().flatten();
+    agents.map(|(agent, text)| (agent.clone(), numbers(text))).collect()
 }
 
 /// What is reserved for one agent, as the item says.
@@ -103,7 +117,10 @@ pub(crate) type Bucket = (String, i64);
 impl Ledger {
     /// What the call is known by that holds a line: its token tells, or its campaign.
     pub(crate) fn codes(&self, key: &str, token: &str) -> Vec<String> {
-        let bare = if token.starts_with('o') { 12 } else { 7 };
+        let kind = kind(token);
+        // A capital is followed by the number of the item.
+        let sharded = usize::from(!token.starts_with(kind));
+        let bare = sharded + if kind == 'o' { 12 } else { 7 };
         let mut own = codes(token.get(bare..).unwrap_or_default());
         if let Some(known) =
             key.get(..5).filter(|_| !key.starts_with('~')).and_then(|code| self.known.get(code))
@@ -115,7 +132,7 @@ impl Ledger {
 
     /// The reserve that a line with this key and token counts for, if there is one.
     pub(crate) fn bucket(&self, key: &str, token: &str) -> Option<Bucket> {
-        let kind = token.chars().next()?;
+        let kind = kind(token);
         let stands_for = |code: &String| self.reserves.iter().find(|reserved| reserved.codes.contains(code));
         let agent = self.codes(key, token).iter().find_map(stands_for)?;
         let (letters, lines) = agent.lines.iter().find(|(letters, _)| letters.contains(kind))?;
@@ -148,6 +165,21 @@ impl Ledger {
         shared += own.iter().map(|(key, held)| (held - size[key]).max(0)).sum::<i64>();
         (own, shared)
     }
+}
+
+/// The letter of the kind of call that a token is of.
+pub(crate) fn kind(token: &str) -> char {
+    token.chars().next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What the items of a ledger of several are to have together, as the first one says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Whole {
+    pub(crate) limit: i64,
+    pub(crate) cap: i64,
+    pub(crate) headroom: i64,
+    pub(crate) reserves: BTreeMap<String, Vec<i64>>,
+    pub(crate) items: i64,
 }
 
 /// A lead, as the item says.
@@ -247,6 +279,17 @@ impl Ledger {
                 .map(|(code, tally)| (code, codes(&text(&tally["M"], "k").unwrap_or_default())))
                 .collect(),
             rest_until: number(item, "rest_until"),
+            by_agent: by_agent(&item["rsv"]),
+            whole: item["whole"]["M"].is_object().then(|| {
+                let whole = &item["whole"]["M"];
+                Whole {
+                    limit: number(whole, "lim"),
+                    cap: number(whole, "cap"),
+                    headroom: number(whole, "hroom"),
+                    reserves: by_agent(&whole["rsv"]),
+                    items: number(whole, "items"),
+                }
+            }),
             lines: map("lns")
                 .into_iter()
                 .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))

@@ -54,6 +54,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
                 of_ledger(&text("UpdateExpression"), &text("ConditionExpression"))
             }
             key if key.starts_with("L#") => of_lead(json, &text("UpdateExpression")),
+            key if key == "CALL" => of_call(&text("UpdateExpression")),
             _ => of_campaign(json, &text("UpdateExpression")),
         },
         "CreateTable" => "create",
@@ -124,6 +125,18 @@ fn of_lead(json: &Value, update: &str) -> &'static str {
         "postpone"
     } else {
         panic!("no name for a write of a lead: {update}")
+    }
+}
+
+fn of_call(update: &str) -> &'static str {
+    if update.contains("ended = ") {
+        "record_ended"
+    } else if update.contains("if_not_exists(shd") {
+        "place_call"
+    } else if update.contains("shd = :to") {
+        "move_call"
+    } else {
+        panic!("no name for a write of a call's record: {update}")
     }
 }
 

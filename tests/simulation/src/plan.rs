@@ -9,6 +9,7 @@ use headroom::core::ids::{AgentCode, AgentName};
 use headroom::core::pool::Policy;
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{Binding, Reserve};
+use headroom::core::shard::Sizes;
 use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
@@ -56,6 +57,8 @@ pub struct Plan {
     pub lines: u32,
     /// The configured policy when it begins.
     pub policy: Policy,
+    /// How many lines an item of the ledger has at most.
+    pub sizes: Sizes,
     /// Whether the limit that Vapi reports is taken over.
     pub adopt_limit: bool,
     /// The campaigns.
@@ -153,6 +156,7 @@ impl Plan {
             seed,
             lines: if c.u8(0..4) == 0 { c.u32(1..=lines) } else { lines },
             policy,
+            sizes: some_sizes(seed),
             adopt_limit: c.bool(),
             telephony: Telephony {
                 ring_seconds: Range(2.0, 15.0),
@@ -206,6 +210,15 @@ impl Plan {
             rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
         }
     }
+}
+
+/// In a third of the seeds a few lines are several items. From a draw of its own: all else is as without it.
+fn some_sizes(seed: u64) -> Sizes {
+    let mut chance = fastrand::Rng::with_seed(seed ^ 0x5bd1_e995);
+    if chance.u8(0..3) > 0 {
+        return Sizes::default();
+    }
+    Sizes { single: chance.u32(1..=3), shard: chance.u32(1..=4) }
 }
 
 fn some_time(c: &mut fastrand::Rng, until: Duration) -> Duration {

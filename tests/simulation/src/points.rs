@@ -9,6 +9,7 @@ use std::time::Duration;
 use headroom::core::ids::AgentCode;
 use headroom::core::pool::Policy;
 use headroom::core::reserve::Reserve;
+use headroom::core::shard::Sizes;
 use headroom::flows::operate::Asked;
 use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
@@ -58,6 +59,7 @@ pub fn scenarios() -> Vec<Scenario> {
             seed: 3,
             lines: 2,
             policy: Policy::new(2, 1, 0).expect("two lines are a pool"),
+            sizes: Sizes::default(),
             adopt_limit: false,
             campaigns: vec![campaign],
             telephony: Telephony {
@@ -108,6 +110,13 @@ pub fn scenarios() -> Vec<Scenario> {
             (Duration::from_secs(second), Change::Operate(asked))
         },
     ));
+    let mut several = plan(2, VapiFaults::default(), callers.clone());
+    several.lines = 5;
+    several.policy = Policy::new(4, 4, 0).expect("four lines are a pool");
+    several.sizes = Sizes { single: 1, shard: 2 };
+    several.changes.extend([(15, 5), (40, 1)].map(|(second, limit)| {
+        (Duration::from_secs(second), Change::Operate(Asked { limit: Some(limit), ..Asked::default() }))
+    }));
     vec![
         Scenario { name: "two people, all well", plan: plan(2, VapiFaults::default(), Traffic::default()) },
         Scenario { name: "callers beside a campaign", plan: plan(1, VapiFaults::default(), callers.clone()) },
@@ -126,6 +135,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario { name: "Vapi is full, and says so later", plan: crowded },
         Scenario { name: "Vapi is full, and gives an id", plan: blocked },
         Scenario { name: "reserves come and go", plan: reserved },
+        Scenario { name: "lines in several items", plan: several },
     ]
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vapi_sim::Sim;
 
-use crate::items::{CampaignSeen, Lead, Ledger, Said, number, text};
+use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::plan::{Campaign, MOST_SKEW};
 
 /// A promise that was broken.
@@ -62,8 +62,8 @@ pub enum Step {
 pub struct Promises {
     /// By their codes.
     asked: BTreeMap<String, Campaign>,
-    /// The ledger after the last write.
-    pub ledger: Option<Ledger>,
+    /// The ledger's items after the last write, by their keys.
+    pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
     pub leads: BTreeMap<(String, String), Lead>,
     /// By their codes.
@@ -117,7 +117,7 @@ impl Promises {
     ) -> Checked {
         self.checks += 1;
         if sk.starts_with("LEDGER") {
-            self.ledger_written(by, Ledger::of(item), vapi, now)
+            self.ledger_written(by, sk, Ledger::of(item), vapi, now)
         } else if let (Some(code), Some(reference)) = (pk.strip_prefix("C#"), sk.strip_prefix("L#")) {
             self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
@@ -146,9 +146,54 @@ impl Promises {
         }
     }
 
-    fn ledger_written(&mut self, by: &str, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
+    /// An item is there no more. The ledger's may go once they hold nothing.
+    pub fn deleted(&mut self, sk: &str) -> Checked {
+        let item = self.ledger.remove(sk).unwrap_or_default();
+        ensure(item.lines.is_empty() && item.campaigns.is_empty(), "P5", || {
+            format!("{sk} is gone with its lines {:?} and figures {:?}", item.lines, item.campaigns)
+        })
+    }
+
+    /// The shares of all items are what the first one says that they have together.
+    pub fn sums_up(&self, by: &str) -> Checked {
+        let Some(whole) = self.ledger.get("LEDGER#0").and_then(|first| first.whole.as_ref()) else {
+            return ensure(self.ledger.len() < 2, "P7", || "items of the ledger are left over".into());
+        };
+        let sum = |of: &dyn Fn(&Ledger) -> i64| self.ledger.values().map(of).sum::<i64>();
+        // While too much is held at once they have nothing of it.
+        let (limit, cap) = (sum(&|item| item.limit), sum(&|item| item.cap));
+        ensure(
+            (limit == whole.limit || limit == 0)
+                && (cap == whole.cap || cap == 0)
+                && sum(&|item| item.headroom) == whole.headroom
+                && self.ledger.len() as i64 == whole.items,
+            "P1",
+            || format!("the items' shares of limit and cap are {limit} and {cap} of {whole:?}"),
+        )?;
+        for (agent, lines) in &whole.reserves {
+            for (kind, lines) in lines.iter().enumerate() {
+                let part = sum(&|item| item.by_agent.get(agent).map_or(0, |kinds| kinds[kind]));
+                ensure(part == *lines, "P2", || {
+                    format!("the items reserve {part} of {lines} lines for {agent}")
+                })?;
+            }
+        }
+        // Where lines have just been moved between items, nobody may take what others hold.
+        let is_moved = by == "change_policy";
+        let most = sum(&|item| item.limit.max(item.total));
+        ensure(!is_moved || most <= whole.limit.max(sum(&|item| item.total)), "P1", || {
+            format!("items of {} lines were given room for {most}", whole.limit)
+        })?;
+        let most = sum(&|item| item.cap.max(item.outbound));
+        ensure(!is_moved || most <= whole.cap.max(sum(&|item| item.outbound)), "P1", || {
+            let items: Vec<_> = self.ledger.values().map(|item| (item.cap, item.outbound)).collect();
+            format!("items with a cap of {} were given room for {most} outbound: {items:?}", whole.cap)
+        })
+    }
+
+    fn ledger_written(&mut self, by: &str, sk: &str, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
         Self::adds_up(&ledger)?;
-        let before = self.ledger.replace(ledger.clone()).unwrap_or_default();
+        let before = self.ledger.insert(sk.to_owned(), ledger.clone()).unwrap_or_default();
         for (key, token) in &ledger.lines {
             let was = before.lines.get(key);
             ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
@@ -187,16 +232,25 @@ impl Promises {
                 self.uncounted.remove(&code);
             }
         }
-        self.uncounted.retain(|code, _| ledger.campaigns.contains_key(code));
-        for (code, (_, done, failed)) in &ledger.campaigns {
+        let mut campaigns: BTreeMap<&String, (i64, i64)> = BTreeMap::new();
+        for (code, (_, done, failed)) in self.ledger.values().flat_map(|item| &item.campaigns) {
+            let sum = campaigns.entry(code).or_default();
+            *sum = (sum.0 + done, sum.1 + failed);
+        }
+        // Where a campaign has counters in several items, they are closed one by one.
+        let is_closing = by == "close_campaign";
+        self.uncounted.retain(|code, _| campaigns.contains_key(code) && !is_closing);
+        for (code, (done, failed)) in campaigns {
             // An outcome counts from the moment on at which its line is free.
             let over = |state: &str| {
                 let counts = |((of, reference), lead): &(&(String, String), &Lead)| {
-                    let held = ledger.lines.get(&lead.line(of, reference));
-                    let ghost = self.ghosts.contains_key(&lead.line(of, reference));
-                    of == code
-                        && lead.state == state
-                        && (ghost || held.is_none() || held != lead.token.as_ref())
+                    let line = lead.line(of, reference);
+                    let held = self.ledger.values().any(|item| {
+                        let held = item.lines.get(&line);
+                        held.is_some() && held == lead.token.as_ref()
+                    });
+                    let ghost = self.ghosts.contains_key(&line);
+                    of == code && lead.state == state && (ghost || !held)
                 };
                 self.leads.iter().filter(counts).count() as i64
             };
@@ -216,8 +270,7 @@ impl Promises {
 
     /// P7: the counters are what the lines add up to.
     fn adds_up(ledger: &Ledger) -> Checked {
-        let kind =
-            |letter: char| ledger.lines.values().filter(|token| token.starts_with(letter)).count() as i64;
+        let kind = |letter: char| ledger.lines.values().filter(|token| kind(token) == letter).count() as i64;
         let (ours, foreign) = (kind('o'), kind('f'));
         let counted = [ledger.total, ledger.outbound, ledger.foreign, ledger.inbound, ledger.web];
         let held = [ledger.lines.len() as i64, ours + foreign, foreign, kind('i'), kind('w')];
@@ -254,7 +307,7 @@ impl Promises {
     /// P1 and P2: what was taken for outbound had room, in its agent's own reserve or among the shared lines.
     fn taken(&self, before: &Ledger, ledger: &Ledger, now: Timestamp) -> Checked {
         let ours =
-            ledger.new_since(before).into_iter().filter(|(_, token)| token.starts_with('o')).count() as i64;
+            ledger.new_since(before).into_iter().filter(|(_, token)| kind(token) == 'o').count() as i64;
         if ours == 0 {
             return Ok(());
         }
@@ -282,14 +335,23 @@ impl Promises {
         ensure(before.rest_until <= latest, "P1", || {
             format!("{ours} lines for outbound while it rests for {} ms", before.rest_until - latest)
         })?;
-        for (code, (held, ..)) in &ledger.campaigns {
+        for (code, (now, ..)) in &ledger.campaigns {
             let cap = self.asked.get(code).and_then(|campaign| campaign.cap).map_or(i64::MAX, i64::from);
             let had = before.campaigns.get(code).map_or(0, |tally| tally.0);
-            ensure(*held <= cap || *held <= had, "P1", || {
+            let held = |item: &Ledger| item.campaigns.get(code).map_or(0, |tally| tally.0);
+            let held: i64 = self.ledger.values().map(held).sum();
+            ensure(held <= cap || *now <= had, "P1", || {
                 format!("campaign {code} holds {held}, its cap is {cap}")
             })?;
         }
-        Ok(())
+        // Over all items, too, unless one has more than its share: that was observed.
+        let others = || self.ledger.values().filter(|item| *item != ledger);
+        let is_over = before.total > before.limit || others().any(|item| item.total > item.limit);
+        let total: i64 = self.ledger.values().map(|item| item.total).sum();
+        let limit: i64 = self.ledger.values().map(|item| item.limit).sum();
+        ensure(is_over || total <= limit, "P1", || {
+            format!("{ours} lines for outbound, and {total} of {limit} are held over all items")
+        })
     }
 
     /// P1: what was taken for outbound had room in each quota that it counts in, and the calls that it begins are
@@ -347,8 +409,9 @@ impl Promises {
                 let live =
                     vapi.calls(|call| call.is_live && call.held_line && call.id.to_string() == id.as_str());
                 // A call of ours may have been seen before its dial's answer came: it has two lines then.
-                let elsewhere =
-                    live.first().and_then(|call| call.name.as_ref()).is_some_and(|name| self.holds(name));
+                // Or two messages at once have taken one for it in two items.
+                let elsewhere = self.holds(key)
+                    || live.first().and_then(|call| call.name.as_ref()).is_some_and(|name| self.holds(name));
                 ensure(
                     live.is_empty() || elsewhere || held_for > SignedDuration::from_hours(12),
                     "P5",
@@ -359,7 +422,7 @@ impl Promises {
     }
 
     fn holds(&self, key: &str) -> bool {
-        self.ledger.as_ref().is_some_and(|ledger| ledger.lines.contains_key(key))
+        self.ledger.values().any(|item| item.lines.contains_key(key))
     }
 
     /// P4: a lead is ready, or holds a line, or is over for good.
@@ -387,8 +450,8 @@ impl Promises {
         })?;
         if lead.is_under_way() {
             let line = lead.line(&code, &reference);
-            let held = self.ledger.as_ref().and_then(|ledger| ledger.lines.get(&line));
-            ensure(held.is_some() && held == lead.token.as_ref(), "P4", || {
+            let mut held = self.ledger.values().filter_map(|item| item.lines.get(&line));
+            ensure(held.any(|held| Some(held) == lead.token.as_ref()), "P4", || {
                 format!("a lead of {code} is {} without its line {line}", lead.state)
             })?;
         }
@@ -428,13 +491,14 @@ impl Promises {
     /// At the end everything is accounted for.
     pub fn at_end(&mut self, vapi: &Sim) -> Checked {
         self.checks += 1;
-        let ledger = self.ledger.clone().unwrap_or_default();
-        ensure(ledger.total == 0, "P5", || {
-            format!("lines that nobody holds are on the ledger: {:?}", ledger.lines)
-        })?;
-        ensure(ledger.campaigns.is_empty(), "P4", || {
-            format!("counters of finished campaigns are left: {:?}", ledger.campaigns)
-        })?;
+        for ledger in self.ledger.values() {
+            ensure(ledger.total == 0, "P5", || {
+                format!("lines that nobody holds are on the ledger: {:?}", ledger.lines)
+            })?;
+            ensure(ledger.campaigns.is_empty(), "P4", || {
+                format!("counters of finished campaigns are left: {:?}", ledger.campaigns)
+            })?;
+        }
         for (code, asked) in &self.asked {
             let of = |(at, _): &(&(String, String), &Lead)| at.0 == *code;
             let leads: Vec<_> = self.leads.iter().filter(of).map(|(_, lead)| lead).collect();

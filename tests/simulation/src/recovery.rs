@@ -103,6 +103,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         seed,
         lines: 20,
         policy: Policy::new(20, 10, 2).expect("twenty lines are a pool"),
+        sizes: Default::default(),
         adopt_limit: false,
         changes: vec![(sent, Change::Send(campaign.message(&campaign.leads)))],
         campaigns: vec![campaign],

@@ -35,8 +35,11 @@ pub fn without(part: &str, json: &Value) -> Option<Value> {
     match json["TransactItems"].as_array_mut() {
         Some(items) => {
             for item in items {
-                let operation = if item["Put"].is_object() { "Put" } else { "Update" };
-                weaken(&mut item[operation], part);
+                let operations = ["Put", "Update", "Delete"];
+                if let Some(operation) = operations.into_iter().find(|operation| item[operation].is_object())
+                {
+                    weaken(&mut item[operation], part);
+                }
             }
         }
         None => weaken(&mut json, part),
@@ -46,7 +49,8 @@ pub fn without(part: &str, json: &Value) -> Option<Value> {
 
 fn conditions(json: &Value) -> Vec<&str> {
     let items = json["TransactItems"].as_array();
-    let nested = items.into_iter().flatten().flat_map(|item| [&item["Put"], &item["Update"]]);
+    let nested =
+        items.into_iter().flatten().flat_map(|item| [&item["Put"], &item["Update"], &item["Delete"]]);
     nested.chain([json]).filter_map(|request| request["ConditionExpression"].as_str()).collect()
 }
 

@@ -217,14 +217,22 @@ impl World {
             self.violated(Violation { promise: "a request that DynamoDB takes", text });
         }
         if answer.status == 200 {
-            for key in written_keys(request) {
+            let keys = written_keys(request);
+            for key in &keys {
                 let (pk, sk) = (key["pk"]["S"].as_str(), key["sk"]["S"].as_str());
-                let (Some(pk), Some(sk), Some(item)) = (pk, sk, dynamo.item(TABLE, &key)) else { continue };
-                let checked =
-                    lock(&self.promises).written(name, (pk, sk), &item, self.vapi(), self.clock.now());
+                let (Some(pk), Some(sk)) = (pk, sk) else { continue };
+                let mut promises = lock(&self.promises);
+                let checked = match dynamo.item(TABLE, key) {
+                    Some(item) => promises.written(name, (pk, sk), &item, self.vapi(), self.clock.now()),
+                    None => promises.deleted(sk),
+                };
                 if let Err(violation) = checked {
                     self.violated(violation);
                 }
+            }
+            // Items that are written together say something together.
+            if let Err(violation) = lock(&self.promises).sums_up(name) {
+                self.violated(violation);
             }
         }
         answer
@@ -324,6 +332,8 @@ fn written_keys(request: &Request) -> Vec<Value> {
                 .map(|item| {
                     if item["Put"].is_object() {
                         of_item(&item["Put"]["Item"])
+                    } else if item["Delete"].is_object() {
+                        item["Delete"]["Key"].clone()
                     } else {
                         item["Update"]["Key"].clone()
                     }

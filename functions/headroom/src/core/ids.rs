@@ -481,8 +481,8 @@ impl Kind {
 /// and what cannot be told apart would ring twice (P3): so 30 bits, at one byte of ledger for 6.
 ///
 /// A line is freed only by the token it was taken with, so that a late or repeated release cannot
-/// free what another took since. Text form: kind letter, then the instant in hundredths of a second
-/// since 2026 in 6 base-64 digits (enough for 21 years), then the random part, then the codes.
+/// free what another took since. Text form: kind letter (see [`Token::in_shard`]), then the instant in hundredths
+/// of a second since 2026 in 6 base-64 digits (enough for 21 years), then the random part, then the codes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(String);
 
@@ -525,9 +525,33 @@ impl Token {
         AgentCode::split(&self.0[self.bare_len()..]).expect("a token ends with codes or does not construct")
     }
 
+    /// The same for a line of another item of the ledger than the first: the kind's letter is a capital then,
+    /// and the item's number follows it as one digit to the base 64. Tokens of the first are as they are.
+    pub fn in_shard(mut self, shard: u8) -> Self {
+        let kind = char::from(self.0.as_bytes()[0]).to_ascii_lowercase();
+        self.0.drain(..self.head_len());
+        let digit = char::from(DIGITS[usize::from(shard) & 63]);
+        let head =
+            if shard == 0 { kind.to_string() } else { format!("{}{digit}", kind.to_ascii_uppercase()) };
+        self.0.insert_str(0, &head);
+        self
+    }
+
+    /// Which item of the ledger the line is on, from 0.
+    pub fn shard(&self) -> u8 {
+        let digit = self.0.as_bytes()[..self.head_len()].get(1);
+        digit.and_then(|digit| DIGITS.iter().position(|d| d == digit)).unwrap_or_default() as u8
+    }
+
+    /// Kind and shard.
+    fn head_len(&self) -> usize {
+        if self.0.as_bytes()[0].is_ascii_uppercase() { 2 } else { 1 }
+    }
+
     /// Without the codes.
     fn bare_len(&self) -> usize {
-        if self.kind() == Kind::Outbound { LONG_TOKEN } else { LONG_TOKEN - NONCE_LEN }
+        let long = if self.kind() == Kind::Outbound { LONG_TOKEN } else { LONG_TOKEN - NONCE_LEN };
+        long - 1 + self.head_len()
     }
 
     /// The token as text.
@@ -537,7 +561,7 @@ impl Token {
 
     /// Which kind of call took the line.
     pub fn kind(&self) -> Kind {
-        match self.0.as_bytes()[0] {
+        match self.0.as_bytes()[0].to_ascii_lowercase() {
             b'i' => Kind::Inbound,
             b'o' => Kind::Outbound,
             b'f' => Kind::Foreign,
@@ -548,7 +572,7 @@ impl Token {
 
     /// When the line was taken, to a hundredth of a second, rounded down.
     pub fn since(&self) -> Timestamp {
-        let centis = self.0.as_bytes()[1..7].iter().fold(0_i64, |sum, digit| {
+        let centis = self.0.as_bytes()[self.head_len()..][..6].iter().fold(0_i64, |sum, digit| {
             (sum << 6) | DIGITS.iter().position(|d| d == digit).unwrap_or_default() as i64
         });
         Timestamp::from_millisecond(TOKEN_EPOCH_MS + centis * 10)
@@ -561,11 +585,16 @@ impl FromStr for Token {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let error = IdError { what: "line token", problem: "is not a kind, 6 digits, a nonce and codes" };
         let bytes = text.as_bytes();
-        let long = match bytes.first() {
+        let long = match bytes.first().map(u8::to_ascii_lowercase) {
             Some(b'o') => LONG_TOKEN,
             Some(b'i' | b'f' | b'w' | b'c') => LONG_TOKEN - NONCE_LEN,
             _ => return Err(error),
         };
+        let is_sharded = bytes[0].is_ascii_uppercase();
+        if is_sharded && bytes.get(1) == Some(&DIGITS[0]) {
+            return Err(error);
+        }
+        let long = long + usize::from(is_sharded);
         let codes = bytes.len().saturating_sub(long);
         let fits = bytes.len() >= long && codes % AGENT_LEN == 0 && codes <= MOST_CODES * AGENT_LEN;
         if fits && bytes[1..].iter().all(|b| DIGITS.contains(b)) {
@@ -646,7 +675,14 @@ mod tests {
                 prop_assert_eq!(one.codes(), &codes[..1]);
                 let four = one.clone().known_by(&codes);
                 prop_assert_eq!(four.codes(), &codes[..MOST_CODES]);
-                for token in [bare, one, four] {
+                for shard in [0, 1, 63] {
+                    let sharded = four.clone().in_shard(63).in_shard(shard);
+                    prop_assert_eq!((sharded.shard(), sharded.codes()), (shard, four.codes()));
+                    prop_assert_eq!(sharded == four, shard == 0);
+                    prop_assert_eq!(sharded.clone().in_shard(0), four.clone());
+                    prop_assert_eq!(bare.clone().in_shard(shard).codes(), []);
+                }
+                for token in [bare.clone(), one, four.clone(), bare.in_shard(1), four.in_shard(63)] {
                     prop_assert_eq!(token.kind(), kind);
                     prop_assert!((0..10).contains(&(ms - token.since().as_millisecond())));
                     prop_assert_eq!(token.as_str().parse::<Token>(), Ok(token.clone()));

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, OrgId, Token};
 use super::quota::{self, Pace, Quota, Quotas};
 use super::reserve::{Bucket, BucketKey, Reserves, Uses};
+use super::shard::Shard;
 use super::unseen::Unseen;
 
 /// How the lines of a pool may be used. In lines.
@@ -45,6 +46,11 @@ impl Policy {
 
     /// The limit of a subscription without one: more lines than any has.
     pub const UNLIMITED: u32 = 1_000_000;
+
+    /// One item's share of a policy, which may be of no line at all.
+    pub(crate) fn share(limit: u32, cap: u32, headroom: u32) -> Self {
+        Self { limit, purchased: 0, cap, headroom }
+    }
 
     /// Lines the pool has now.
     pub fn limit(self) -> u32 {
@@ -174,6 +180,8 @@ pub struct Pool {
     pub seen_limit: Option<u32>,
     /// The configured policy that was last applied, as text.
     pub configured: Option<String>,
+    /// Which item of the ledger this is, or all of several in one.
+    pub shard: Shard,
 }
 
 /// What stands in the way of a call.
@@ -265,6 +273,7 @@ impl Pool {
             unseen: None,
             seen_limit: None,
             configured: Some(policy.to_string()),
+            shard: Shard::default(),
         }
     }
 

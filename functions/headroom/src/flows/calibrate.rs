@@ -78,9 +78,10 @@ impl App {
         tracing::info!(
             lines.vapi = vapi,
             lines.ledger = counted,
-            lines.unseen = lines,
+            // These two are metrics by their names, which the template knows.
+            unseen = lines,
             drift = i64::from(vapi) - i64::from(counted),
-            "ledger compared with Vapi's figures"
+            "ledger compared with Vapi"
         );
         let left_out = figures.left_out(known);
         if left_out > 0 {

@@ -67,6 +67,7 @@ impl App {
     /// Returns when each dial has its answer, and starts none that could not get it before `until`.
     pub async fn dispatch(self: &Arc<Self>, until: Timestamp) -> Result<Dispatched, TableError> {
         let (pool, campaigns) = tokio::try_join!(self.table.read_pool(), self.table.list_campaigns())?;
+        let pool = self.spread_lines(pool).await?;
         let mut dispatch =
             Dispatch { app: self, pool, dials: JoinSet::new(), done: Dispatched::default(), until };
         let mut result = Ok(());
@@ -141,7 +142,7 @@ impl App {
                 }
                 if pool.hold_count > 0 {
                     // The probe went through: the others may follow.
-                    self.table.end_rests().await?;
+                    self.table.end_rests(pool).await?;
                     self.wake_at(self.clock.now()).await;
                 }
                 self.suspect(pool, &limits).await?;
@@ -155,7 +156,7 @@ impl App {
                 // Blocked, they say, and yet there is an id.
                 match self.get_call(&call).await {
                     Ok(Some(found)) if found.has_ended() => {
-                        self.table.rest(rest).await?;
+                        self.table.rest(pool, rest).await?;
                         self.settle_as(pool, lead, Some(&call), &found.end, &untouched()).await.map(|_| ())
                     }
                     Ok(Some(found)) if found.is_live() => {
@@ -164,7 +165,7 @@ impl App {
                     // Not found is as often "not yet" as "not at all".
                     Ok(_) | Err(_) => {
                         self.leave_unknown(claim).await?;
-                        self.table.rest(rest).await?;
+                        self.table.rest(pool, rest).await?;
                         self.wake_at(rest.until).await;
                         Ok(())
                     }
@@ -195,7 +196,7 @@ impl App {
                 let now = self.clock.now();
                 let until =
                     if pool.hold_count == 0 { now } else { now + self.timers.hold_off(pool.hold_count) };
-                self.table.rest(Rest { until, ..rest }).await?;
+                self.table.rest(pool, Rest { until, ..rest }).await?;
                 self.wake_at(until).await;
                 Ok(())
             }
@@ -212,7 +213,7 @@ impl App {
         rest: Option<Rest>,
     ) -> Result<(), TableError> {
         if let Some(rest) = rest {
-            self.table.rest(rest).await?;
+            self.table.rest(pool, rest).await?;
         }
         match self.table.give_back(&lead.claim()).await? {
             // Once more is harmless: the line is freed by its token.
@@ -256,7 +257,7 @@ impl App {
         }
         let counted = self.table.count_leads(&campaign.code).await?;
         if counted.all_over() && self.table.finish_campaign(campaign, counted).await? {
-            self.table.close_campaign(&campaign.code, &tally).await?;
+            self.table.close_campaign(pool, &campaign.code).await?;
             tracing::info!(
                 campaign.id = %campaign.spec.id,
                 leads = counted.total,
@@ -291,13 +292,14 @@ impl Dispatch<'_> {
         let mut has_taken = false;
         loop {
             let now = app.clock.now();
-            let room = self.pool.room(&campaign.code, campaign_cap, &codes, now);
+            let (item, room) = self.pool.roomiest(&campaign.code, campaign_cap, &codes, now);
+            let shard = item.shard.index;
             if room.lines == 0 {
                 tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
                 // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
                 let is_open = self.pool.campaigns.contains_key(&campaign.code);
                 if !is_open && app.table.has_ready_leads(&campaign.code).await? {
-                    self.open(&campaign).await?;
+                    self.open(&campaign, 0).await?;
                 }
                 // Only after lines were taken, or each wake-up in between would send one more.
                 if room.rule == Rule::Pace
@@ -325,20 +327,23 @@ impl Dispatch<'_> {
             if leads.is_empty() {
                 return app.finish_if_over(&campaign, &self.pool).await;
             }
-            if !self.pool.campaigns.contains_key(&campaign.code) {
-                self.open(&campaign).await?;
+            if !item.campaigns.contains_key(&campaign.code) {
+                self.open(&campaign, shard).await?;
             }
+            let Some(item) = self.pool.item(shard) else { continue };
             let lease = |lead: ReadyLead| Lease {
                 key: LineKey::Claim(lead.next),
-                token: Token::new(Kind::Outbound, now, (app.nonce)()),
+                token: Token::new(Kind::Outbound, now, (app.nonce)()).in_shard(shard),
             };
             let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
-            match app.table.take(&self.pool, &campaign.code, campaign_cap, &leases, now).await? {
-                Taken::Granted(pool) => {
+            let own_cap = campaign_cap.map(|cap| self.pool.campaign_share(&campaign.code, cap, item));
+            let Some(item) = self.pool.for_taking(item, &codes) else { continue };
+            match app.table.take(&item, &campaign.code, own_cap, &leases, now).await? {
+                Taken::Granted(taken) => {
                     (refusals, has_taken) = (0, true);
                     self.done.taken += leases.len() as u32;
-                    let starts = self.pool.starts(&codes, leases.len() as u32, now);
-                    self.pool = pool;
+                    let starts = item.starts(&codes, leases.len() as u32, now);
+                    self.now_is(taken).await?;
                     let deadline = now + app.timers.dial_deadline();
                     let pool = Arc::new(self.pool.clone());
                     for (lease, start) in leases.into_iter().zip(starts) {
@@ -350,11 +355,12 @@ impl Dispatch<'_> {
                         return Ok(());
                     }
                 }
-                Taken::Refused(pool) => {
+                Taken::Refused(item) => {
                     refusals += 1;
                     self.done.refused += 1;
-                    self.pool = pool;
-                    if refusals == REFUSALS {
+                    self.now_is(item).await?;
+                    // Each item may be full by now.
+                    if refusals >= REFUSALS + self.pool.items().len() as u32 - 1 {
                         return Ok(());
                     }
                 }
@@ -362,12 +368,26 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Puts a campaign's counters on the ledger.
-    pub(super) async fn open(&mut self, campaign: &Campaign) -> Result<(), TableError> {
-        // Read anew: others may have finished it since it was listed, and its figures with it.
-        if let Some(fresh) = self.app.table.read_campaign(&campaign.code).await? {
-            self.app.table.open_campaign(&campaign.code, fresh.settled, &fresh.spec.codes()).await?;
+    /// One item of the ledger as it is now.
+    async fn now_is(&mut self, item: Pool) -> Result<(), TableError> {
+        if !self.pool.update(item) {
             self.pool = self.app.table.read_pool().await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a campaign's counters on the ledger: on its first item, and on the one that lines are to be taken in.
+    pub(super) async fn open(&mut self, campaign: &Campaign, shard: u8) -> Result<(), TableError> {
+        let table = &self.app.table;
+        // Read anew: others may have finished it since it was listed, and its figures with it.
+        if let Some(fresh) = table.read_campaign(&campaign.code).await? {
+            if !self.pool.items()[0].campaigns.contains_key(&campaign.code) {
+                table.open_campaign(&campaign.code, fresh.settled, &fresh.spec.codes()).await?;
+            }
+            if shard > 0 {
+                table.join_campaign(shard, &campaign.code, &fresh.spec.codes()).await?;
+            }
+            self.pool = table.read_pool().await?;
         }
         Ok(())
     }

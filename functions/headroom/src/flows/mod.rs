@@ -28,6 +28,7 @@ pub mod intake;
 pub mod observe;
 pub mod operate;
 pub mod orgs;
+mod place;
 pub mod reconcile;
 pub mod refusals;
 pub mod reject;

@@ -151,19 +151,17 @@ impl App {
         {
             return Ok(Effect::None);
         }
-        let taken = self.table.take_observed(pool, call, kind, codes, self.clock.now()).await?;
-        let (pool, effect) = match taken {
-            Observed::Taken(pool) => {
-                tracing::info!(call.id = %call, kind = kind.name(), lines.total = pool.counts.total, "line taken");
-                (pool, Effect::Taken)
+        let (item, effect) = match self.take_line(pool, call, kind, codes, false).await? {
+            Observed::Taken(item) => {
+                tracing::info!(call.id = %call, kind = kind.name(), lines.total = item.counts.total, "line taken");
+                (item, Effect::Taken)
             }
             // By another message just now, or by this one with its answer lost.
-            Observed::AlreadyHeld(pool) | Observed::Full(pool) => (pool, Effect::None),
+            Observed::AlreadyHeld(item) | Observed::Full(item) => (item, Effect::None),
+            Observed::Moved => return Ok(Effect::None),
         };
         // The end may have come in between: it is on record then, and found nothing to free.
-        if let Some(end) = self.table.read_ended(call).await? {
-            self.end_observed(&pool, call, &end).await?;
-        }
+        self.keep_line(&item, call).await?;
         Ok(effect)
     }
 
@@ -218,10 +216,9 @@ impl App {
         let mut codes = vec![AgentCode::of(assistant)];
         codes.extend(event.codes());
         let telling = self.known_by(&pool, &codes, event.org.as_ref());
-        match self.table.take_answered(&pool, &event.call, &telling, self.clock.now()).await? {
+        match self.take_line(&pool, &event.call, Kind::Inbound, &telling, true).await? {
             Observed::Taken(now) => {
-                if let Some(end) = self.table.read_ended(&event.call).await? {
-                    self.end_observed(&now, &event.call, &end).await?;
+                if !self.keep_line(&now, &event.call).await? {
                     return Ok(refusal());
                 }
                 tracing::info!(call.id = %event.call, lines.total = now.counts.total, "caller answered");
@@ -232,6 +229,7 @@ impl App {
             Observed::AlreadyHeld(now) if now.is_within(&held_by(&now, &event.call), Kind::Inbound) => {
                 Ok(Answer::Assistant(assistant.to_owned()))
             }
+            Observed::Moved => Ok(refusal()),
             Observed::AlreadyHeld(now) | Observed::Full(now) => {
                 let name = telling.iter().find_map(|code| now.reserves.agent(code)).map(AgentName::code);
                 let overflow = callers.overflow.of(name.iter().chain(&codes)).cloned();
@@ -260,11 +258,13 @@ impl App {
     /// reserves nothing, and does not say whose calls it makes: reserves are not for it.
     pub async fn outbound_could_start(&self) -> Result<bool, TableError> {
         let (pool, now) = (self.table.read_pool().await?, self.clock.now());
-        let unseen = pool.unseen(now);
-        Ok(now >= pool.hold_until
-            && pool.free() > unseen
-            && pool.uses.shared.saturating_add(unseen) < pool.shared_for_outbound()
-            && pool.counts.outbound < pool.policy.cap())
+        let has_room = |item: &Pool| {
+            let unseen = item.unseen(now);
+            item.free() > unseen
+                && item.uses.shared.saturating_add(unseen) < item.shared_for_outbound()
+                && item.counts.outbound < item.policy.cap()
+        };
+        Ok(now >= pool.hold_until && pool.live_items().iter().any(has_room))
     }
 }
 

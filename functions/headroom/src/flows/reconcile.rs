@@ -57,7 +57,7 @@ impl App {
     /// One pass.
     pub async fn reconcile(&self) -> Result<Pass, TableError> {
         self.table.ensure_pool(self.policy).await?;
-        let pool = self.follow_policy(self.table.read_pool().await?).await?;
+        let pool = self.spread_lines(self.follow_policy(self.table.read_pool().await?).await?).await?;
         let campaigns = self.table.list_campaigns().await?;
         let pass = Look::around(self, &pool, &campaigns).await?.reconcile().await?;
         let mut running = false;
@@ -70,9 +70,7 @@ impl App {
                 }
                 // Who finished it may have died before it took the counters off the ledger.
                 CampaignState::Finished => {
-                    if let Some(tally) = pool.campaigns.get(&campaign.code) {
-                        self.table.close_campaign(&campaign.code, tally).await?;
-                    }
+                    self.table.close_campaign(&pool, &campaign.code).await?;
                 }
                 CampaignState::Paused { .. } => {}
             }
@@ -175,9 +173,17 @@ impl<'a> Look<'a> {
         let by_claim: HashMap<&ClaimKey, &Call> =
             listed.iter().filter_map(|call| Some((call.claim.as_ref()?, call))).collect();
         let mut unlisted = Vec::new();
-        for (key, token) in &self.pool.lines {
-            let lease = Lease { key: key.clone(), token: token.clone() };
-            let (claim, call) = match key {
+        let mut once = HashSet::new();
+        for lease in self.pool.leases() {
+            if let LineKey::Observed(call) = &lease.key
+                && self.pool.is_spread()
+                && !once.insert(call.clone())
+            {
+                let freed = self.free_second(call).await;
+                self.keep_going(&lease, freed);
+                continue;
+            }
+            let (claim, call) = match &lease.key {
                 LineKey::Observed(call) => (None, Some(call.clone())),
                 LineKey::Claim(claim) => match self.current(claim, &lease).await {
                     Ok(Some(lead)) => (Some(claim), bound_call(lead).cloned()),
@@ -262,7 +268,9 @@ impl<'a> Look<'a> {
             return Ok(None);
         }
         let Some(lead) = lead else { return Ok(None) };
-        if claim.claim == claims && lead.lease().is_some() {
+        // In a ledger of several items, another dispatcher may have taken a line for the same claim in another one.
+        if claim.claim == claims && lead.lease().is_some_and(|held| !self.pool.is_spread() || held == *lease)
+        {
             return Ok(Some(lead));
         }
         // Events free their line right after the outcome; leave them the time to.
@@ -332,6 +340,12 @@ impl<'a> Look<'a> {
         } else {
             self.look_at_ceiling(lease, Some(&call.id)).await
         }
+    }
+
+    /// An observed call with lines in two items of the ledger: who took or moved one of them died before it looked.
+    async fn free_second(&self, call: &CallId) -> Result<(), TableError> {
+        let record = self.app.table.read_record(call).await?;
+        self.app.free_strays(self.pool, call, record.shard).await
     }
 
     /// A dial without an answer that Vapi does not show. Absence is proof only in a list that is

@@ -5,6 +5,7 @@
 //! reject: what passes by itself (a rest, a closed window) makes nobody fail.
 
 use crate::core::campaign::Campaign;
+use crate::core::ids::ClaimKey;
 use crate::core::pool::{Pool, Rule};
 use crate::table::TableError;
 use crate::table::leads::EndedReady;
@@ -37,6 +38,15 @@ impl App {
 }
 
 impl Dispatch<'_> {
+    /// In which item of the ledger a ready lead's latest claim held its line.
+    async fn last_shard(&self, next: &ClaimKey) -> Result<u8, TableError> {
+        if !self.pool.is_spread() {
+            return Ok(0);
+        }
+        let lead = self.app.table.read_lead(&next.campaign, &next.lead).await?;
+        Ok(lead.and_then(|lead| lead.token).map_or(0, |token| token.shard()))
+    }
+
     /// Ends a campaign's due leads for as long as there is no line for them.
     pub(super) async fn reject(&mut self, campaign: &Campaign) -> Result<(), TableError> {
         let app = self.app;
@@ -49,7 +59,7 @@ impl Dispatch<'_> {
                 return Ok(());
             }
             self.pool = app.table.read_pool().await?;
-            let room = self.pool.room(&campaign.code, most, &codes, now);
+            let (_, room) = self.pool.roomiest(&campaign.code, most, &codes, now);
             if room.lines > 0 {
                 // Whoever freed the line has woken another dispatcher, or this one is.
                 app.wake_at(now).await;
@@ -64,13 +74,14 @@ impl Dispatch<'_> {
                 return app.finish_if_over(campaign, &self.pool).await;
             }
             if !self.pool.campaigns.contains_key(&campaign.code) {
-                self.open(campaign).await?;
+                self.open(campaign, 0).await?;
             }
             let reason = format!("{NO_LINE}{}", room.rule.name());
             let mut ended = 0;
             // One after another: they would meet on the ledger.
             for lead in leads {
-                if app.table.end_ready(&lead.next, &reason).await? == EndedReady::Now {
+                let shard = self.last_shard(&lead.next).await?;
+                if app.table.end_ready(&lead.next, shard, &reason).await? == EndedReady::Now {
                     tracing::info!(campaign.id = %campaign.spec.id, line.key = %lead.next, reason, "lead rejected");
                     ended += 1;
                 }

@@ -52,7 +52,7 @@ impl App {
         }
         if consequence == Consequence::Rest {
             let pool = self.table.read_pool().await?;
-            self.table.rest(self.rest_after(&pool)).await?;
+            self.table.rest(&pool, self.rest_after(&pool)).await?;
             self.explain_waiting(&campaign, Refuser::Vapi, &pool).await;
         }
         self.settle_as(pool, lead, call, end, &outcome).await
@@ -107,10 +107,11 @@ impl App {
         end: Option<LeadEnd>,
     ) -> Result<Freed, TableError> {
         let freed = self.table.free(pool, lease, end).await?;
-        if let Freed::Freed(pool) = &freed
-            && !pool.campaigns.is_empty()
+        // A campaign that waits is on the first item; the line may be on another.
+        if let Freed::Freed(item) = &freed
+            && !(item.campaigns.is_empty() && pool.campaigns.is_empty())
         {
-            self.wake_at(pool.hold_until).await;
+            self.wake_at(item.hold_until).await;
         }
         Ok(freed)
     }
@@ -126,12 +127,14 @@ impl App {
     pub(super) async fn end_observed(&self, pool: &Pool, call: &CallId, end: &End) -> Result<(), TableError> {
         let key = LineKey::Observed(call.clone());
         self.table.record_ended(call, end, self.clock.now()).await?;
-        let lease = match pool.lease(&key) {
-            Some(lease) => Some(lease),
+        let leases_of =
+            |pool: &Pool| -> Vec<_> { pool.items().iter().filter_map(|item| item.lease(&key)).collect() };
+        let mut leases = leases_of(pool);
+        if leases.is_empty() {
             // Taken since the pool was read, by one who read the record before it was written?
-            None => self.table.read_pool().await?.lease(&key),
-        };
-        if let Some(lease) = lease {
+            leases = leases_of(&self.table.read_pool().await?);
+        }
+        for lease in leases {
             self.free(pool, &lease, None).await?;
             tracing::info!(
                 call.id = %call,

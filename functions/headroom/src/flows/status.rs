@@ -74,9 +74,29 @@ pub struct PoolStatus {
     /// What each organisation holds, if there are several. They share the lines: this is a view, not a division.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orgs: Vec<OrgStatus>,
+    /// The items that the lines are spread over, if they are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardStatus>,
     /// The held lines, the longest held first. Only in a [`Status`]: it takes the campaigns to name them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<Vec<HeldLine>>,
+}
+
+/// One of several items of the ledger, in lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// Its share of the limit.
+    pub limit: u32,
+    /// Its share of the cap.
+    pub cap: u32,
+    /// Its share of the headroom.
+    pub headroom: u32,
+    /// Its share of all reserves.
+    pub reserved: u64,
+    /// Held in it.
+    pub total: u32,
+    /// Held in it by outbound.
+    pub outbound: u32,
 }
 
 /// An estimate of the lines that others use.
@@ -267,7 +287,21 @@ impl PoolStatus {
                 .map(|unseen| UnseenStatus { lines: unseen.lines, at: unseen.at }),
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
             orgs: Vec::new(),
+            shards: pool.shard.items.iter().map(ShardStatus::of).collect(),
             held_by: None,
+        }
+    }
+}
+
+impl ShardStatus {
+    fn of(item: &Pool) -> Self {
+        Self {
+            limit: item.policy.limit(),
+            cap: item.policy.cap(),
+            headroom: item.policy.headroom(),
+            reserved: item.reserves.total(),
+            total: item.counts.total,
+            outbound: item.counts.outbound,
         }
     }
 }

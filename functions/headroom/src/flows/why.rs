@@ -254,7 +254,7 @@ impl App {
         let now = self.clock.now();
         let codes = campaign.spec.codes();
         let most = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
-        let room = pool.room(&campaign.code, most, &codes, now);
+        let (_, room) = pool.roomiest(&campaign.code, most, &codes, now);
         if room.lines > 0 {
             return Ok(None);
         }

@@ -1,5 +1,6 @@
 //! Changes of policy, reserves and quotas: each is one transaction of the ledger and of its own record, so that none
-//! is made without a record and none recorded without being made.
+//! is made without a record and none recorded without being made. If the ledger has several items, all whose share
+//! changes are in it ([`super::shards`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,6 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
+use super::shards::Several;
 use super::{Table, TableError};
 use crate::core::ids::AgentCode;
 use crate::core::pool::{Policy, Pool};
@@ -37,6 +39,13 @@ impl Wanted {
             quotas: pool.quotas.clone(),
             configured: None,
         }
+    }
+}
+
+impl Wanted {
+    /// Whether the held lines count anew: against other reserves or quotas than those of `pool`.
+    pub(super) fn counts_anew(&self, pool: &Pool) -> bool {
+        (&self.reserves, &self.quotas) != (&pool.reserves, &pool.quotas)
     }
 }
 
@@ -135,11 +144,9 @@ impl Table {
             .item("is", s(&change.to))
             .build()
             .expect("the table and the item are given");
-        let both = [
-            TransactWriteItem::builder().update(self.policy_update(pool, wanted)).build(),
-            TransactWriteItem::builder().put(record).build(),
-        ];
-        let sent = self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
+        let mut writes = self.moves(pool, wanted);
+        writes.push(TransactWriteItem::builder().put(record).build());
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
         let Err(error) = sent else { return Ok(true) };
         match error.as_service_error() {
             // Its condition, or another write of the ledger at the same instant: either way it has moved on.
@@ -150,20 +157,25 @@ impl Table {
         }
     }
 
-    fn policy_update(&self, pool: &Pool, wanted: &Wanted) -> Update {
-        let mut set = String::from("SET lim = :lim, cap = :cap, hroom = :hroom, rev = rev + :one");
+    /// The update of one item of the ledger, to what it is to have; `several` of them share what is wanted.
+    pub(super) fn policy_update(&self, pool: &Pool, wanted: &Wanted, several: Option<&Several>) -> Update {
+        let mut set = String::from("SET lim = :lim, cap = :cap, hroom = :hroom, rev = :next");
         if (wanted.policy.purchased(), pool.policy.purchased()) != (0, 0) {
             set.push_str(", buy = :buy");
         }
         let mut condition = String::from("rev = :rev");
+        let (pk, sk) = self.ledger_key(pool.shard.index);
         let mut update = Update::builder()
             .table_name(&self.name)
-            .key("pk", s(self.pool_pk()))
-            .key("sk", s("LEDGER#0"))
+            .key("pk", s(pk))
+            .key("sk", s(sk))
             .expression_attribute_values(":lim", n(wanted.policy.limit()))
             .expression_attribute_values(":cap", n(wanted.policy.cap()))
             .expression_attribute_values(":hroom", n(wanted.policy.headroom()))
-            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(
+                ":next",
+                n(several.map_or(pool.revision + 1, |several| several.revision)),
+            )
             .expression_attribute_values(":rev", n(pool.revision));
         if set.contains(":buy") {
             update = update.expression_attribute_values(":buy", n(wanted.policy.purchased()));
@@ -172,26 +184,25 @@ impl Table {
             set.push_str(", conf = :conf");
             update = update.expression_attribute_values(":conf", s(configured));
         }
-        if (&wanted.reserves, &wanted.quotas) != (&pool.reserves, &pool.quotas) {
+        if wanted.counts_anew(pool) {
             let uses = pool.uses_of(&wanted.reserves, &wanted.quotas);
-            let quotas = wanted.quotas.iter();
-            let quotas = quotas.map(|(name, quota)| (name.to_string(), s(quota.to_string())));
             let kept = |name| pool.paces.get_key_value(&BucketKey::quota(name));
             let paces = wanted.quotas.iter().filter_map(|(name, _)| kept(name));
             let paces = paces.map(|(key, pace)| (key.as_str().to_owned(), s(pace.to_string())));
-            let agents = wanted.reserves.iter();
-            let agents = agents.map(|(agent, reserve)| (agent.to_string(), s(reserve.to_string())));
             let own = uses.own.iter().map(|(key, held)| (key.as_str().to_owned(), n(held)));
             let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), s(token.as_str())));
             set.push_str(", rsv = :rsv, quo = :quo, pace = :pace, own = :own, nshr = :nshr");
             condition.push_str(" AND lns = :lns");
             update = update
-                .expression_attribute_values(":rsv", AttributeValue::M(agents.collect()))
-                .expression_attribute_values(":quo", AttributeValue::M(quotas.collect()))
+                .expression_attribute_values(":rsv", reserves_value(&wanted.reserves))
+                .expression_attribute_values(":quo", quotas_value(&wanted.quotas))
                 .expression_attribute_values(":pace", AttributeValue::M(paces.collect()))
                 .expression_attribute_values(":own", AttributeValue::M(own.collect()))
                 .expression_attribute_values(":lns", AttributeValue::M(lines.collect()))
                 .expression_attribute_values(":nshr", n(uses.shared));
+        }
+        if let Some(several) = several {
+            (set, condition, update) = several.join(pool, wanted, (set, condition, update));
         }
         update
             .update_expression(set)
@@ -230,6 +241,18 @@ impl Table {
             .map_err(TableError::call("list the changes"))?;
         page.items().iter().map(change_of).collect()
     }
+}
+
+/// Reserves as the ledger keeps them.
+pub(super) fn reserves_value(reserves: &Reserves) -> AttributeValue {
+    let agents = reserves.iter().map(|(agent, reserve)| (agent.to_string(), s(reserve.to_string())));
+    AttributeValue::M(agents.collect())
+}
+
+/// Quotas as the ledger keeps them.
+pub(super) fn quotas_value(quotas: &Quotas) -> AttributeValue {
+    let quotas = quotas.iter().map(|(name, quota)| (name.to_string(), s(quota.to_string())));
+    AttributeValue::M(quotas.collect())
 }
 
 const PREFIX: &str = "R#";

@@ -494,9 +494,14 @@ impl Table {
     /// ready → failed, without a line and without a call: for a lead that is not to be called any more.
     ///
     /// A transaction: the lead's end, and its count on the ledger. Condition: ready, with this claim its next; the
-    /// line of its latest claim is free, and its campaign has its counters on the ledger. An end whose answer was lost is known by its reason in the
-    /// old item, whoever wrote it: it was counted with it.
-    pub async fn end_ready(&self, next: &ClaimKey, reason: &str) -> Result<EndedReady, TableError> {
+    /// line of its latest claim, in the item `shard` of the ledger, is free, and its campaign has its counters there.
+    /// An end whose answer was lost is known by its reason in the old item, whoever wrote it: it was counted with it.
+    pub async fn end_ready(
+        &self,
+        next: &ClaimKey,
+        shard: u8,
+        reason: &str,
+    ) -> Result<EndedReady, TableError> {
         const OPERATION: &str = "end a lead that is ready";
         let end = Update::builder()
             .table_name(&self.name)
@@ -514,7 +519,7 @@ impl Table {
         let last = ClaimKey { claim: next.claim - 1, ..next.clone() };
         let both = [
             TransactWriteItem::builder().update(end).build(),
-            TransactWriteItem::builder().update(self.failure_counted(&last)).build(),
+            TransactWriteItem::builder().update(self.failure_counted(&last, shard)).build(),
         ];
         for attempt in 1.. {
             let sent =

@@ -1,4 +1,7 @@
-//! The ledger: one item per pool with its policy, its counters and a map of the held lines.
+//! The ledger: one item per pool with its policy, its counters and a map of the held lines. A large pool has
+//! several, each a whole ledger with its share of the policy ([`crate::core::shard`]); what is said here holds for
+//! each of them. Items after the first have partition keys of their own, since a partition takes 1,000 write units
+//! a second until DynamoDB has found out that it is hot.
 //!
 //! Counters and lines change in the same conditional write, so they agree by construction (P7).
 //! Nothing else writes `ntot`, `nout`, `nfrn`, `ninb`, `nweb`, `nchat`, `nshr`, `own`, `pace`, `lns` or `cmp`.
@@ -20,6 +23,10 @@
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
 //! | `unseen` | lines that others are believed to use without anybody telling, as of when and until when |
 //! | `org` `seen` `conf` | what Vapi said: our organisation, its limit; the policy last configured |
+//! | `nlive` | if there are several items: how many of them lines are taken in |
+//! | `whole` | in the first of several: `lim`, `cap`, `hroom` and `rsv` of all together, and their number `items` |
+//!
+//! `rsv`, `own`, `cmp` and `lns` are of the item alone; `org`, `seen` and `conf` are in the first one only.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +42,7 @@ use crate::core::ids::{
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
 use crate::core::quota::{Pace, Quota, Quotas};
 use crate::core::reserve::{BucketKey, Reserve, Reserves, Uses};
+use crate::core::shard::{Shard, Whole};
 use crate::core::unseen::Unseen;
 
 /// What a taking of outbound lines came to.
@@ -55,6 +63,8 @@ pub enum Observed {
     AlreadyHeld(Pool),
     /// The pool is full, and the line was only to be taken if it was not.
     Full(Pool),
+    /// The ledger was spread over other items meanwhile: what was decided on is no more.
+    Moved,
 }
 
 /// What a freeing came to.
@@ -91,43 +101,31 @@ pub struct Rest {
 const DECISIONS: usize = 12;
 
 impl Table {
-    fn ledger(&self) -> UpdateItemFluentBuilder {
+    /// The keys of an item of the ledger.
+    pub(super) fn ledger_key(&self, shard: u8) -> (String, String) {
+        let pk = self.pool_pk();
+        (if shard == 0 { pk } else { format!("{pk}#{shard}") }, format!("LEDGER#{shard}"))
+    }
+
+    fn ledger(&self, shard: u8) -> UpdateItemFluentBuilder {
+        let (pk, sk) = self.ledger_key(shard);
         self.client
             .update_item()
             .table_name(&self.name)
-            .key("pk", s(self.pool_pk()))
-            .key("sk", s("LEDGER#0"))
+            .key("pk", s(pk))
+            .key("sk", s(sk))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Creates an empty pool unless there is one. Never changes one that is there.
+    /// Creates an empty pool unless there is one. Never changes one that is there. A large one is one item, too,
+    /// until the first pass spreads it.
     pub async fn ensure_pool(&self, policy: Policy) -> Result<(), TableError> {
-        let pool = Pool::new(policy);
-        let empty = || AttributeValue::M(Item::new());
         let put = self
             .client
             .put_item()
             .table_name(&self.name)
-            .item("pk", s(self.pool_pk()))
-            .item("sk", s("LEDGER#0"))
-            .item("lim", n(policy.limit()))
-            .item("cap", n(policy.cap()))
-            .item("hroom", n(policy.headroom()))
-            .item("rev", n(pool.revision))
-            .item("ntot", n(0))
-            .item("nout", n(0))
-            .item("nfrn", n(0))
-            .item("ninb", n(0))
-            .item("nweb", n(0))
-            .item("nchat", n(0))
-            .item("nshr", n(0))
-            .item("rsv", empty())
-            .item("own", empty())
-            .item("lns", empty())
-            .item("cmp", empty())
-            .item("rest_until", n(0))
-            .item("rests", n(0))
+            .set_item(Some(self.empty_item(0, policy, 1)))
             .item("conf", s(policy.to_string()))
             .condition_expression("attribute_not_exists(pk)")
             .send()
@@ -135,29 +133,73 @@ impl Table {
         put.outcome("create the pool", |_| None).map(|_| ())
     }
 
-    /// The pool as it is at this instant.
+    /// An item of the ledger that holds nothing, without reserves.
+    pub(super) fn empty_item(&self, shard: u8, policy: Policy, revision: u64) -> Item {
+        let empty = || AttributeValue::M(Item::new());
+        let (pk, sk) = self.ledger_key(shard);
+        let attributes = [
+            ("pk", s(pk)),
+            ("sk", s(sk)),
+            ("lim", n(policy.limit())),
+            ("cap", n(policy.cap())),
+            ("hroom", n(policy.headroom())),
+            ("rev", n(revision)),
+            ("ntot", n(0)),
+            ("nout", n(0)),
+            ("nfrn", n(0)),
+            ("ninb", n(0)),
+            ("nweb", n(0)),
+            ("nchat", n(0)),
+            ("nshr", n(0)),
+            ("rsv", empty()),
+            ("own", empty()),
+            ("lns", empty()),
+            ("cmp", empty()),
+            ("rest_until", n(0)),
+            ("rests", n(0)),
+        ];
+        attributes.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// The pool as it is at this instant, all its items summed up if it has several. One read if it has one.
     pub async fn read_pool(&self) -> Result<Pool, TableError> {
+        for _ in 0..DECISIONS {
+            let first = self.read_item(0).await?.ok_or(TableError::NoLedger)?;
+            let Some(whole) = &first.shard.whole else { return Ok(first) };
+            let others = (1..whole.items).map(|shard| self.read_item(shard));
+            let others = futures::future::try_join_all(others).await?;
+            let items: Option<Vec<Pool>> = std::iter::once(Some(first)).chain(others).collect();
+            if let Some(pool) = items.and_then(Pool::sum) {
+                return Ok(pool);
+            }
+        }
+        Err(TableError::Contended("read the pool"))
+    }
+
+    async fn read_item(&self, shard: u8) -> Result<Option<Pool>, TableError> {
+        let (pk, sk) = self.ledger_key(shard);
         let read = self
             .client
             .get_item()
             .table_name(&self.name)
-            .key("pk", s(self.pool_pk()))
-            .key("sk", s("LEDGER#0"))
+            .key("pk", s(pk))
+            .key("sk", s(sk))
             .consistent_read(true)
             .send()
             .await
             .map_err(TableError::call("read the pool"))?;
-        pool_of(read.item)
+        read.item.map(|item| pool_of(Some(item))).transpose()
     }
 
     /// Takes one line for each of `leases`, all or none, and all from one source (P1, P2). They are of one
-    /// campaign, which is on the ledger, and known by the same codes.
+    /// campaign, which is on the ledger, and known by the same codes; `pool` is the item that their tokens name,
+    /// `campaign_cap` its share.
     ///
     /// Condition: policy, reserves, quotas and what others are believed to use are still `pool`'s; with these lines
-    /// and those of others the total stays within the limit, outbound within the cap and the campaign within its own; they fit into the agent's own reserve, or
-    /// that is full and shared use stays within shared − headroom; they fit into each quota that they count in,
-    /// whose pace allows so many dials and was moved on by nobody else; no rest; none of the keys is held. A grant whose answer was lost is
-    /// known by its tokens in the old item.
+    /// and those of others the total stays within the limit, outbound within the cap and the campaign within its own;
+    /// they fit into the agent's own reserve, or that is full and shared use stays within shared − headroom; they fit
+    /// into each quota that they count in, whose pace allows so many dials and was moved on by nobody else; no rest;
+    /// none of the keys is held. A grant whose answer was lost is known by its tokens in the old item.
     pub async fn take(
         &self,
         pool: &Pool,
@@ -182,7 +224,7 @@ impl Table {
             "rev = :rev AND ntot <= :total AND nout <= :cap AND rest_until <= :now AND cmp.#c.h <= :own",
         );
         let mut update = self
-            .ledger()
+            .ledger(pool.shard.index)
             .expression_attribute_names("#c", campaign.as_str())
             .expression_attribute_values(":n", n(lines))
             .expression_attribute_values(":rev", n(pool.revision))
@@ -239,6 +281,8 @@ impl Table {
         let sent = update.update_expression(set).condition_expression(condition).send().await;
         match sent.outcome("take lines", |output| output.attributes)? {
             Written::Applied(item) => Ok(Taken::Granted(pool_of(item)?)),
+            // Gone since: it had drained.
+            Written::Refused(None) if pool.shard.index > 0 => Ok(Taken::Refused(self.read_pool().await?)),
             Written::Refused(item) => {
                 let pool = pool_of(item)?;
                 Ok(if ours(&pool) { Taken::Granted(pool) } else { Taken::Refused(pool) })
@@ -247,7 +291,8 @@ impl Table {
     }
 
     /// Records a call that Headroom did not start. It is real, so it is recorded whatever the
-    /// counters say, and may push the total past the limit. `pool` is as it was last seen.
+    /// counters say, and may push the total past the limit. `pool` is as it was last seen: the item
+    /// that its line is to be in.
     ///
     /// Condition: it is not recorded yet.
     pub async fn take_observed(
@@ -258,7 +303,7 @@ impl Table {
         codes: &[AgentCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(pool, &observed(call, kind, codes, now), false).await
+        self.observe(pool, &observed(pool, call, kind, codes, now), false).await
     }
 
     /// Records a caller whom Headroom is asked to answer, if there is a line for them: in the own reserve of
@@ -272,7 +317,7 @@ impl Table {
         codes: &[AgentCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
-        self.observe(pool, &observed(call, Kind::Inbound, codes, now), true).await
+        self.observe(pool, &observed(pool, call, Kind::Inbound, codes, now), true).await
     }
 
     /// Records an observed call; with `room`, only if there is a line for it.
@@ -283,8 +328,13 @@ impl Table {
             let pool = seen.as_ref().unwrap_or(pool);
             match self.put_line(pool, &pool.source(&codes, kind), lease, room).await? {
                 Written::Applied(item) => return Ok(Observed::Taken(pool_of(item)?)),
+                // Gone since: it had drained.
+                Written::Refused(None) if pool.shard.index > 0 => return Ok(Observed::Moved),
                 Written::Refused(item) => {
                     let now = pool_of(item)?;
+                    if now.is_spread() && !pool.is_spread() {
+                        return Ok(Observed::Moved);
+                    }
                     if now.lines.contains_key(&lease.key) {
                         return Ok(Observed::AlreadyHeld(now));
                     }
@@ -311,7 +361,7 @@ impl Table {
         let mut set = format!("SET ntot = ntot + :one, lns.#k = :t{}", counters(lease.token.kind(), '+'));
         let mut condition = String::from("attribute_not_exists(lns.#k) AND rev = :rev");
         let mut update = self
-            .ledger()
+            .ledger(lease.token.shard())
             .expression_attribute_names("#k", lease.key.to_string())
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision))
@@ -349,16 +399,24 @@ impl Table {
     /// Condition: the line is held by this very token. So a second freeing changes nothing (P8),
     /// and no counter can go below zero (P7).
     pub async fn free(&self, pool: &Pool, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
-        let mut seen = None;
+        let shard = lease.token.shard();
+        let mut seen = match pool.item(shard) {
+            Some(item) => item.clone(),
+            None => match self.read_item(shard).await? {
+                Some(item) => item,
+                None => return Ok(Freed::NotHeld),
+            },
+        };
         for _ in 0..DECISIONS {
-            match self.take_off(seen.as_ref().unwrap_or(pool), lease, end).await? {
+            match self.take_off(&seen, lease, end).await? {
                 Written::Applied(item) => return Ok(Freed::Freed(Box::new(pool_of(item)?))),
+                Written::Refused(None) if shard > 0 => return Ok(Freed::NotHeld),
                 Written::Refused(item) => {
                     let now = pool_of(item)?;
                     if now.lines.get(&lease.key) != Some(&lease.token) {
                         return Ok(Freed::NotHeld);
                     }
-                    seen = Some(now);
+                    seen = now;
                 }
             }
         }
@@ -375,7 +433,7 @@ impl Table {
         let mut set = format!("SET ntot = ntot - :one{}", counters(kind, '-'));
         let mut condition = String::from("lns.#k = :t AND rev = :rev");
         let mut update = self
-            .ledger()
+            .ledger(lease.token.shard())
             .expression_attribute_names("#k", lease.key.to_string())
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision))
@@ -422,12 +480,17 @@ impl Table {
         sent.outcome("free a line", |output| output.attributes)
     }
 
-    /// Lets outbound rest.
+    /// Lets outbound rest, in every item of `pool`.
     ///
     /// Condition: it does not rest for longer already.
-    pub async fn rest(&self, rest: Rest) -> Result<(), TableError> {
+    pub async fn rest(&self, pool: &Pool, rest: Rest) -> Result<(), TableError> {
+        let rests = pool.items().iter().map(|item| self.rest_in(item.shard.index, rest));
+        futures::future::try_join_all(rests).await.map(|_| ())
+    }
+
+    async fn rest_in(&self, shard: u8, rest: Rest) -> Result<(), TableError> {
         let sent = self
-            .ledger()
+            .ledger(shard)
             .update_expression("SET rest_until = :until, rests = :rests")
             .condition_expression("rest_until < :until")
             .expression_attribute_values(":until", ms(rest.until))
@@ -437,11 +500,19 @@ impl Table {
         sent.outcome("let outbound rest", |_| None).map(|_| ())
     }
 
-    /// Ends the row of rests: a dial has gone through.
-    pub async fn end_rests(&self) -> Result<(), TableError> {
+    /// Ends the row of rests, in every item of `pool`: a dial has gone through.
+    ///
+    /// Condition: the item is there. One that has drained is gone, and must not come back as nothing but this.
+    pub async fn end_rests(&self, pool: &Pool) -> Result<(), TableError> {
+        let ends = pool.items().iter().map(|item| self.end_rests_in(item.shard.index));
+        futures::future::try_join_all(ends).await.map(|_| ())
+    }
+
+    async fn end_rests_in(&self, shard: u8) -> Result<(), TableError> {
         let sent = self
-            .ledger()
+            .ledger(shard)
             .update_expression("SET rests = :zero")
+            .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":zero", n(0))
             .send()
             .await;
@@ -452,7 +523,7 @@ impl Table {
     /// Only a first organisation is kept: a key belongs to one.
     pub async fn note_vapi(&self, org: Option<&OrgId>, limit: Option<u32>) -> Result<(), TableError> {
         let mut sets = Vec::new();
-        let mut update = self.ledger();
+        let mut update = self.ledger(0);
         if let Some(org) = org {
             sets.push("org = if_not_exists(org, :org)");
             update = update.expression_attribute_values(":org", s(org.as_str()));
@@ -468,11 +539,27 @@ impl Table {
         sent.outcome("note what Vapi said", |_| None).map(|_| ())
     }
 
-    /// Notes an estimate of the lines that others use, or that there is none.
+    /// Notes an estimate of the lines that others use, or that there is none: in every item of `pool` its part of them.
     ///
-    /// Condition: it is still the one of `pool`. Of two estimates at once, either will do.
+    /// Condition, for each: it is still the one of `pool`. Of two estimates at once, either will do.
     pub async fn note_unseen(&self, pool: &Pool, unseen: Option<Unseen>) -> Result<(), TableError> {
-        let update = with_unseen(self.ledger(), pool).condition_expression(same_unseen(pool));
+        let live = pool.live_items().len() as u32;
+        let part = |shard: u8, unseen: Unseen| {
+            let lines = unseen.lines / live + u32::from(u32::from(shard) < unseen.lines % live);
+            (u32::from(shard) < live && lines > 0).then_some(Unseen { lines, ..unseen })
+        };
+        let notes = pool.items().iter().map(|item| {
+            let part = unseen.and_then(|unseen| part(item.shard.index, unseen));
+            self.note_unseen_in(item, part)
+        });
+        futures::future::try_join_all(notes).await.map(|_| ())
+    }
+
+    async fn note_unseen_in(&self, item: &Pool, unseen: Option<Unseen>) -> Result<(), TableError> {
+        if unseen == item.unseen {
+            return Ok(());
+        }
+        let update = with_unseen(self.ledger(item.shard.index), item).condition_expression(same_unseen(item));
         let update = match unseen {
             Some(unseen) => update
                 .update_expression("SET unseen = :now")
@@ -490,28 +577,51 @@ impl Table {
         settled: (u32, u32),
         codes: &[AgentCode],
     ) -> Result<(), TableError> {
-        let codes: String = codes.iter().map(AgentCode::as_str).collect();
-        let tally = [("h", n(0)), ("d", n(settled.0)), ("f", n(settled.1)), ("k", s(codes))];
-        let tally = Item::from(tally.map(|(k, v)| (k.to_owned(), v)));
-        let sent = self
-            .ledger()
-            .update_expression("SET cmp.#c = if_not_exists(cmp.#c, :tally)")
-            .expression_attribute_names("#c", code.as_str())
-            .expression_attribute_values(":tally", AttributeValue::M(tally))
-            .send()
-            .await;
+        let sent = self.campaign_counters(0, code, settled, codes).send().await;
         sent.outcome("open a campaign on the ledger", |_| None).map(|_| ())
     }
 
-    /// Counts one more failed lead, which is ready after its claim `last` and ends without another.
+    /// The same for the campaign's counters in another item, which begin at nothing: their sums are the campaign's.
+    ///
+    /// Condition: the item is there. It may have drained and be gone.
+    pub async fn join_campaign(
+        &self,
+        shard: u8,
+        code: &CampaignCode,
+        codes: &[AgentCode],
+    ) -> Result<(), TableError> {
+        let sent = self.campaign_counters(shard, code, (0, 0), codes);
+        let sent = sent.condition_expression("attribute_exists(pk)").send().await;
+        sent.outcome("open a campaign on the ledger", |_| None).map(|_| ())
+    }
+
+    fn campaign_counters(
+        &self,
+        shard: u8,
+        code: &CampaignCode,
+        settled: (u32, u32),
+        codes: &[AgentCode],
+    ) -> UpdateItemFluentBuilder {
+        let codes: String = codes.iter().map(AgentCode::as_str).collect();
+        let tally = [("h", n(0)), ("d", n(settled.0)), ("f", n(settled.1)), ("k", s(codes))];
+        let tally = Item::from(tally.map(|(k, v)| (k.to_owned(), v)));
+        self.ledger(shard)
+            .update_expression("SET cmp.#c = if_not_exists(cmp.#c, :tally)")
+            .expression_attribute_names("#c", code.as_str())
+            .expression_attribute_values(":tally", AttributeValue::M(tally))
+    }
+
+    /// Counts one more failed lead, which is ready after its claim `last` and ends without another, in the item that
+    /// this claim's line was on.
     ///
     /// Condition: the campaign's counters are on the ledger, and that claim's line is not: whoever frees it counts
     /// the lead's end with it.
-    pub(super) fn failure_counted(&self, last: &ClaimKey) -> Update {
+    pub(super) fn failure_counted(&self, last: &ClaimKey, shard: u8) -> Update {
+        let (pk, sk) = self.ledger_key(shard);
         Update::builder()
             .table_name(&self.name)
-            .key("pk", s(self.pool_pk()))
-            .key("sk", s("LEDGER#0"))
+            .key("pk", s(pk))
+            .key("sk", s(sk))
             .update_expression("SET cmp.#c.f = cmp.#c.f + :one")
             .condition_expression("attribute_exists(cmp.#c) AND attribute_not_exists(lns.#k)")
             .expression_attribute_names("#c", last.campaign.as_str())
@@ -522,12 +632,27 @@ impl Table {
             .expect("the table, the key and the update are given")
     }
 
-    /// Takes a finished campaign's counters off the ledger.
+    /// Takes a finished campaign's counters off the ledger, off every item of `pool` that has some. The first one's
+    /// go last: they are what says that others have some.
     ///
-    /// Condition: they are still `tally`, with no line held. Otherwise they stay.
-    pub async fn close_campaign(&self, code: &CampaignCode, tally: &Tally) -> Result<(), TableError> {
+    /// Condition, for each: they are still what they are in `pool`, with no line held. Otherwise they stay.
+    pub async fn close_campaign(&self, pool: &Pool, code: &CampaignCode) -> Result<(), TableError> {
+        for item in pool.items().iter().rev() {
+            if let Some(tally) = item.campaigns.get(code) {
+                self.close_campaign_in(item.shard.index, code, tally).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close_campaign_in(
+        &self,
+        shard: u8,
+        code: &CampaignCode,
+        tally: &Tally,
+    ) -> Result<(), TableError> {
         let sent = self
-            .ledger()
+            .ledger(shard)
             .update_expression("REMOVE cmp.#c")
             .condition_expression("cmp.#c.h = :zero AND cmp.#c.d = :d AND cmp.#c.f = :f")
             .expression_attribute_names("#c", code.as_str())
@@ -541,8 +666,9 @@ impl Table {
 }
 
 /// The line of a call that Headroom did not dial.
-fn observed(call: &CallId, kind: Kind, codes: &[AgentCode], now: Timestamp) -> Lease {
-    Lease { key: LineKey::Observed(call.clone()), token: Token::new(kind, now, 0).known_by(codes) }
+fn observed(pool: &Pool, call: &CallId, kind: Kind, codes: &[AgentCode], now: Timestamp) -> Lease {
+    let token = Token::new(kind, now, 0).in_shard(pool.shard.index).known_by(codes);
+    Lease { key: LineKey::Observed(call.clone()), token }
 }
 
 /// The condition that the estimate of others' lines is still the pool's; [`with_unseen`] gives its value.
@@ -593,10 +719,12 @@ fn counters(kind: Kind, sign: char) -> String {
 pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     let item = item.ok_or(TableError::NoLedger)?;
     let read = Reader::new(&item, "ledger");
-    let purchased = read.number_if("buy")?.unwrap_or_default();
-    let policy = Policy::new(read.number("lim")?, read.number("cap")?, read.number("hroom")?)
-        .and_then(|policy| policy.with_purchased(purchased))
-        .map_err(|error| read.error("lim", &error.to_string()))?;
+    let shard = shard_of(&item, &read)?;
+    let policy = if shard.live > 1 || shard.index > 0 || shard.whole.is_some() {
+        Policy::share(read.number("lim")?, read.number("cap")?, read.number("hroom")?)
+    } else {
+        policy_of(&read)?
+    };
     let mut lines = BTreeMap::new();
     for (key, token) in read.map("lns")? {
         let parsed = token.as_s().ok().and_then(|token| token.parse::<Token>().ok());
@@ -617,15 +745,7 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
             Tally { codes, held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },
         );
     }
-    let mut agents = Vec::new();
-    for (agent, reserve) in read.map("rsv")? {
-        let parsed = reserve.as_s().ok().and_then(|reserve| reserve.parse::<Reserve>().ok());
-        match (agent.parse::<AgentName>(), parsed) {
-            (Ok(agent), Some(reserve)) => agents.push((agent, reserve)),
-            _ => return Err(read.error("rsv", "has an entry that is no reserve")),
-        }
-    }
-    let reserves = Reserves::new(agents).map_err(|error| read.error("rsv", &error.to_string()))?;
+    let reserves = reserves_of(&read)?;
     let mut quotas = Vec::new();
     for (name, quota) in read.map_if("quo")?.into_iter().flatten() {
         let parsed = quota.as_s().ok().and_then(|quota| quota.parse::<Quota>().ok());
@@ -668,5 +788,43 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         unseen: read.parsed_if("unseen")?,
         seen_limit: read.number_if("seen")?,
         configured: read.text_if("conf")?.map(str::to_owned),
+        shard,
+    })
+}
+
+fn policy_of(read: &Reader<'_>) -> Result<Policy, TableError> {
+    let purchased = read.number_if("buy")?.unwrap_or_default();
+    Policy::new(read.number("lim")?, read.number("cap")?, read.number("hroom")?)
+        .and_then(|policy| policy.with_purchased(purchased))
+        .map_err(|error| read.error("lim", &error.to_string()))
+}
+
+fn reserves_of(read: &Reader<'_>) -> Result<Reserves, TableError> {
+    let mut agents = Vec::new();
+    for (agent, reserve) in read.map("rsv")? {
+        let parsed = reserve.as_s().ok().and_then(|reserve| reserve.parse::<Reserve>().ok());
+        match (agent.parse::<AgentName>(), parsed) {
+            (Ok(agent), Some(reserve)) => agents.push((agent, reserve)),
+            _ => return Err(read.error("rsv", "has an entry that is no reserve")),
+        }
+    }
+    Reserves::new(agents).map_err(|error| read.error("rsv", &error.to_string()))
+}
+
+fn shard_of(item: &Item, read: &Reader<'_>) -> Result<Shard, TableError> {
+    let index = read.text("sk")?.strip_prefix("LEDGER#").and_then(|index| index.parse().ok());
+    let whole = match item.get("whole") {
+        None => None,
+        Some(_) => {
+            let whole = Reader::new(read.map("whole")?, "ledger's sum");
+            let (policy, reserves) = (policy_of(&whole)?, reserves_of(&whole)?);
+            Some(Whole { policy, reserves, items: whole.number("items")? })
+        }
+    };
+    Ok(Shard {
+        index: index.ok_or_else(|| read.error("sk", "is no ledger's"))?,
+        live: read.number_if("nlive")?.unwrap_or(1),
+        whole,
+        items: Vec::new(),
     })
 }

@@ -2,16 +2,18 @@
 //! other module spells an attribute, a key or a condition.
 //!
 //! One table, single items written alone; three transactions, for the counting of a message, for a change of
-//! the policy with its record, and for the end of a lead that holds no line, with its count:
+//! the policy with its record and with all items of the ledger, and for the end of a lead that holds no line, with its
+//! count:
 //!
 //! | item | `pk` | `sk` | module |
 //! |---|---|---|---|
 //! | ledger of a pool | `POOL#main` | `LEDGER#0` | [`ledger`] |
+//! | its other items, if it has several | `POOL#main#<n>` | `LEDGER#<n>` | [`ledger`], [`shards`] |
 //! | change of its policy | `POOL#main` | `R#<revision>` | [`changes`] |
 //! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
 //! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
 //! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
-//! | ended call | `CALL#<id>` | `CALL` | [`calls`] |
+//! | observed call of a spread ledger, ended call | `CALL#<id>` | `CALL` | [`calls`] |
 //! | why a caller found no line | `CALL#<id>` | `REFUSED` | [`refusals`] |
 //! | what a campaign waits for | `C#<code>` | `WAITS` | [`refusals`] |
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
@@ -31,6 +33,7 @@ pub mod changes;
 pub mod leads;
 pub mod ledger;
 pub mod refusals;
+pub mod shards;
 pub mod usage;
 
 use std::time::Duration;
@@ -48,6 +51,7 @@ use aws_sdk_dynamodb::types::{
 use aws_smithy_types::retry::ErrorKind;
 
 use crate::core::ids::PoolId;
+use crate::core::shard::Sizes;
 use attributes::Item;
 
 /// The index of ready leads.
@@ -97,13 +101,19 @@ pub struct Table {
     client: Client,
     name: String,
     pool: PoolId,
+    sizes: Sizes,
 }
 
 impl Table {
     /// The table `name` as seen by `client`, for one pool.
     pub fn new(client: Client, name: impl Into<String>, pool: PoolId) -> Self {
         let config = client.config().to_builder().retry_classifier(Conflicts).build();
-        Self { client: Client::from_conf(config), name: name.into(), pool }
+        Self { client: Client::from_conf(config), name: name.into(), pool, sizes: Sizes::default() }
+    }
+
+    /// The same with items of the ledger of another size.
+    pub fn with_sizes(self, sizes: Sizes) -> Self {
+        Self { sizes, ..self }
     }
 
     /// The pool whose lines this table keeps.

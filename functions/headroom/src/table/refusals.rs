@@ -30,7 +30,7 @@ impl Table {
 
     /// Why a caller found no line, if they did not.
     pub async fn read_refusal(&self, call: &CallId) -> Result<Option<Refusal>, TableError> {
-        self.read_record("read a refusal", format!("CALL#{call}"), "REFUSED").await
+        self.read_refusal_at("read a refusal", format!("CALL#{call}"), "REFUSED").await
     }
 
     /// Records what a campaign waits for, over what is on record of it. Returns whether it was recorded.
@@ -57,11 +57,12 @@ impl Table {
 
     /// What a campaign waited for when it was last on record. It stays there when the waiting is over.
     pub async fn read_waiting(&self, campaign: &CampaignCode) -> Result<Option<Refusal>, TableError> {
-        self.read_record("read what a campaign waits for", format!("C#{}", campaign.as_str()), "WAITS").await
+        self.read_refusal_at("read what a campaign waits for", format!("C#{}", campaign.as_str()), "WAITS")
+            .await
     }
 
     /// Not consistent: half as dear, and a record that is missed is written again or read a moment later.
-    async fn read_record(
+    async fn read_refusal_at(
         &self,
         operation: &'static str,
         pk: String,

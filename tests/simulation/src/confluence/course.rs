@@ -75,6 +75,7 @@ fn plan() -> Plan {
         seed: 1,
         lines: 4,
         policy: Policy::new(4, 2, 1).expect("four lines are a pool"),
+        sizes: Default::default(),
         adopt_limit: false,
         campaigns: vec![Campaign {
             id: "c0".into(),

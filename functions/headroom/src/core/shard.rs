@@ -1,0 +1,734 @@
+//! Shards: a ledger of several items, each with its own share of every line, number and reserve.
+//!
+//! One item takes so many writes a second, and each is paid by its size. Above [`Sizes`] the lines are spread
+//! over several, and each is a whole ledger of its own: its own lines, counters and revision, with a share of the
+//! limit, the cap, the headroom and each reserve. The sums of the shares are what the operators set, and each item
+//! keeps P1, P2 and P7 within its share by the same single write as ever, so the sums are kept, too: nothing needs a
+//! write over two items to take a line or to free it.
+//!
+//! **Shares move in one transaction** over all items whose share changes (a policy changes rarely; DynamoDB takes
+//! 100 items in one), so there is no instant with half of them moved, and nothing to finish after a crash. Falling
+//! first and rising afterwards was the alternative: as safe, but it needs a plan on record that everybody agrees
+//! on, two writes to each item, and a pass that finishes what was begun.
+//!
+//! A share rises only into lines that nobody holds ([`spread`]). In total, with what is held beyond its share
+//! counted in, no item has room that the sum has not:
+//!
+//! - Σ max(limitₖ, totalₖ) ≤ max(limit, Σ totalₖ), alike for the cap with outbound;
+//! - Σ max(sharedₖ, shared useₖ) ≤ max(shared, Σ shared useₖ), so reserves stay free where they are idle; alike for
+//!   the shared lines without the headroom.
+//!
+//! What an item holds beyond its share was observed there, or taken before the share fell. It drains (P6); items that
+//! are too many when a limit falls drain, too, have no more than they hold, and go when they hold nothing. While more
+//! is held in total than the limit, or the cap, no item has any share of it: whichever item a line comes back in,
+//! nothing is taken until it fits. Then whoever looks for a line finds the ledger lopsided ([`Pool::is_lopsided`])
+//! and spreads it anew. Shared use beyond the shared lines drains item by item.
+//!
+//! An idle line in one item is of no use to a caller in another, so who looks for a line looks at all items, the one
+//! with the most room first. What a share cannot do is lend: with a reserve of 1 over 10 items, the agent's call finds
+//! it idle only in its one item, and counts as shared use in all others.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+
+use super::ids::{AgentCode, AgentName, CampaignCode, Kind, Lease, LineKey, Token};
+use super::pool::{Policy, Pool, Room, Rule, Tally};
+use super::quota::{Quota, Quotas};
+use super::reserve::{BucketKey, Reserve, Reserves};
+use super::unseen::Unseen;
+
+/// When lines are spread over several items, and how many each then has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Up to so many lines are one item.
+    pub single: u32,
+    /// So many lines each, if they are several.
+    pub shard: u32,
+}
+
+/// A pool of 1,000 lines moves some dozens of times a second at most, and an item takes hundreds of writes: what decides
+/// is the price, since each write is paid by the item's size. Measured on the engine, with each pool filled to the last
+/// line by eight dispatchers at once, one line with each write (`cargo test -p flows --test shards -- --ignored
+/// --nocapture large_pools`):
+///
+/// | lines | items | writes for a line | refused on the way, at most | units for a line | units to free it |
+/// |---|---|---|---|---|---|
+/// | 1,000 | 1 | 1.02 | 1 | 25.3 | 25.3 |
+/// | 1,000 | 2 | 1.03 | 2 | 13.2 | 13.2 |
+/// | 5,000 | 10 | 1.15 | 5 | 14.5 | 14.5 |
+/// | 5,000 | 1 | 1.02 | 1 | 134.6 | 134.6 |
+///
+/// What several items cost is reading: a webhook reads them all, one by one at once, some 4 units each if they are
+/// full. Beside a call's writes that is little, and it grows with the pool.
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { single: 1000, shard: 500 }
+    }
+}
+
+/// Tokens name an item by one digit to the base 64, and a transaction takes 100.
+const MOST_SHARDS: u32 = 64;
+
+impl Sizes {
+    /// Over how many items a limit is spread.
+    pub fn shards(self, limit: u32) -> u8 {
+        if limit <= self.single { 1 } else { limit.div_ceil(self.shard.max(1)).clamp(1, MOST_SHARDS) as u8 }
+    }
+}
+
+/// What an item of the ledger knows of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    /// Which item this is, from 0.
+    pub index: u8,
+    /// How many items lines are taken in. Those from this number on only drain.
+    pub live: u8,
+    /// In the first of several: what they have together.
+    pub whole: Option<Whole>,
+    /// If this is the sum of several: these, in their order.
+    pub items: Vec<Pool>,
+}
+
+/// The only item there is.
+impl Default for Shard {
+    fn default() -> Self {
+        Self { index: 0, live: 1, whole: None, items: Vec::new() }
+    }
+}
+
+/// What the items of a ledger have together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// The numbers that operators set.
+    pub policy: Policy,
+    /// What is reserved for whom.
+    pub reserves: Reserves,
+    /// How many items there are, draining ones included.
+    pub items: u8,
+}
+
+/// An item's share of the numbers and the reserves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The numbers; the limit may be 0.
+    pub policy: Policy,
+    /// The reserves; an agent may be without any here.
+    pub reserves: Reserves,
+}
+
+impl Pool {
+    /// The items of the ledger, in their order.
+    pub fn items(&self) -> &[Self] {
+        if self.shard.items.is_empty() { std::slice::from_ref(self) } else { &self.shard.items }
+    }
+
+    /// One of them, if this pool knows it.
+    pub fn item(&self, index: u8) -> Option<&Self> {
+        self.items().iter().find(|item| item.shard.index == index)
+    }
+
+    /// The items that lines are taken in.
+    pub fn live_items(&self) -> &[Self] {
+        let items = self.items();
+        &items[..items.len().min(self.shard.live.into())]
+    }
+
+    /// Every held line of every item. A claim may hold one in two, for as long as its lead has not said whose it is.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> {
+        let lines = self.items().iter().flat_map(|item| &item.lines);
+        lines.map(|(key, token)| Lease { key: key.clone(), token: token.clone() })
+    }
+
+    /// One pool out of its items, as if it were one: policy and reserves as operators set them, sums of the
+    /// counters, all lines. Nothing if they were read while their number changed.
+    pub fn sum(items: Vec<Self>) -> Option<Self> {
+        let first = items.first()?;
+        let Some(whole) = first.shard.whole.clone() else { return Some(first.clone()) };
+        let fits = |(index, item): (usize, &Self)| {
+            usize::from(item.shard.index) == index && item.shard.live == first.shard.live
+        };
+        if usize::from(whole.items) != items.len() || !items.iter().enumerate().all(fits) {
+            return None;
+        }
+        let mut sum = Self { lines: BTreeMap::new(), campaigns: BTreeMap::new(), ..first.clone() };
+        (sum.policy, sum.reserves) = (whole.policy, whole.reserves);
+        sum.counts = Default::default();
+        for item in &items {
+            let (counts, more) = (&mut sum.counts, item.counts);
+            counts.total += more.total;
+            counts.outbound += more.outbound;
+            counts.foreign += more.foreign;
+            counts.inbound += more.inbound;
+            counts.web += more.web;
+            counts.chat += more.chat;
+            sum.lines.extend(item.lines.iter().map(|(key, token)| (key.clone(), token.clone())));
+            for (code, tally) in &item.campaigns {
+                let all: &mut Tally = sum.campaigns.entry(code.clone()).or_default();
+                all.held += tally.held;
+                all.done += tally.done;
+                all.failed += tally.failed;
+                if all.codes.is_empty() {
+                    all.codes.clone_from(&tally.codes);
+                }
+            }
+            sum.paces.extend(item.paces.iter().map(|(key, pace)| (key.clone(), *pace)));
+            sum.hold_until = sum.hold_until.max(item.hold_until);
+            sum.hold_count = sum.hold_count.max(item.hold_count);
+        }
+        let unseen = items.iter().filter_map(|item| item.unseen);
+        sum.unseen = unseen.reduce(|sum, more| Unseen {
+            lines: sum.lines + more.lines,
+            at: sum.at.min(more.at),
+            until: sum.until.max(more.until),
+        });
+        sum.uses = sum.uses_of(&sum.reserves, &sum.quotas);
+        sum.shard = Shard { index: 0, live: first.shard.live, whole: None, items };
+        Some(sum)
+    }
+
+    /// One of the items is `item` now. Returns whether that could be put in: if their number has changed since, the
+    /// pool is to be read anew.
+    #[must_use]
+    pub fn update(&mut self, item: Self) -> bool {
+        if !item.shard.items.is_empty() || !item.is_spread() {
+            // All there is.
+            *self = item;
+            return true;
+        }
+        if self.shard.items.is_empty() {
+            return false;
+        }
+        let mut items = std::mem::take(&mut self.shard.items);
+        if let Some(place) = items.get_mut(usize::from(item.shard.index)) {
+            *place = item;
+        }
+        Self::sum(items).map(|sum| *self = sum).is_some()
+    }
+
+    /// The item with the most room for a campaign's next calls, and how much (P1). See [`Pool::room`].
+    pub fn roomiest(
+        &self,
+        campaign: &CampaignCode,
+        cap: Option<u32>,
+        codes: &[AgentCode],
+        now: Timestamp,
+    ) -> (&Self, Room) {
+        let room = |item| {
+            let cap = cap.map(|cap| self.campaign_share(campaign, cap, item));
+            let room = match self.for_taking(item, codes) {
+                Some(item) => item.room(campaign, cap, codes, now),
+                None => Room { lines: 0, rule: Rule::Quota },
+            };
+            (item, room)
+        };
+        let rooms = self.live_items().iter().map(room);
+        let (item, most) = rooms.max_by_key(|(_, room)| room.lines).expect("a ledger has an item");
+        // One item may rest for longer than the others for an instant.
+        let rests = now < self.hold_until;
+        (item, if rests { Room { lines: 0, rule: Rule::HoldOff } } else { most })
+    }
+
+    /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
+    /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
+    /// day are not: they are begun in one item alone, and counted there.
+    pub fn for_taking<'a>(&self, item: &'a Self, codes: &[AgentCode]) -> Option<Cow<'a, Self>> {
+        if !self.is_spread() || self.quotas.of(codes).next().is_none() {
+            return Some(Cow::Borrowed(item));
+        }
+        let live = u32::from(self.shard.live);
+        let mut quotas = item.quotas.clone();
+        for (name, quota) in self.quotas.of(codes) {
+            let (key, code) = (BucketKey::quota(name), name.code());
+            let home = place(code.as_str()) % live;
+            if quota.is_paced() && home != u32::from(item.shard.index) {
+                return None;
+            }
+            if let Some(most) = quota.lines {
+                let share = |index| {
+                    if quota.is_paced() && index == home {
+                        most.get()
+                    } else {
+                        share_of(most.get(), home, index, live)
+                    }
+                };
+                let others = self.items().iter().filter(|other| other.shard.index != item.shard.index);
+                let beyond = others.map(|other| {
+                    let others_share = if quota.is_paced() { 0 } else { share(other.shard.index.into()) };
+                    other.uses.held(&key).saturating_sub(others_share)
+                });
+                let lines = share(item.shard.index.into()).saturating_sub(beyond.sum());
+                let lines = Some(NonZeroU32::new(lines)?);
+                quotas = quotas.with(name.clone(), Quota { lines, ..quota.clone() }).ok()?;
+            }
+        }
+        Some(Cow::Owned(Self { quotas, ..item.clone() }))
+    }
+
+    /// An item's share of a campaign's cap. Even, so that a cap of 3 has one line in each of three items, in others
+    /// for each campaign; less what other items hold beyond their share since the number of items changed. That only
+    /// falls: each item's revision rises with their number, so nobody takes by the old shares any more.
+    pub fn campaign_share(&self, campaign: &CampaignCode, cap: u32, item: &Self) -> u32 {
+        let live = u32::from(self.shard.live);
+        let first = place(campaign.as_str()) % live;
+        let share = |index: u8| share_of(cap, first, index.into(), live);
+        let others = self.items().iter().filter(|other| other.shard.index != item.shard.index);
+        let beyond = others.map(|other| {
+            let held = other.campaigns.get(campaign).map_or(0, |tally| tally.held);
+            held.saturating_sub(share(other.shard.index))
+        });
+        share(item.shard.index).saturating_sub(beyond.sum())
+    }
+
+    /// The items in the order in which an observed call looks for its line: those first that have one in its agent's
+    /// own reserve, then those with the most lines that it may have, then the least overfull.
+    pub fn for_observed(&self, codes: &[AgentCode], kind: Kind) -> Vec<&Self> {
+        let mut items: Vec<&Self> = self.live_items().iter().collect();
+        items.sort_by_key(|item| {
+            let reserve = item.reserves.bucket(codes, kind);
+            let own = reserve.map_or(0, |bucket| bucket.reserved.saturating_sub(item.uses.held(&bucket.key)));
+            let left = |size: u32, used: u32| i64::from(size) - i64::from(used);
+            let free = left(item.policy.limit(), item.counts.total);
+            let shared = free.min(left(item.shared(), item.uses.shared));
+            let outbound = left(item.policy.cap(), item.counts.outbound);
+            let room = if kind == Kind::Foreign { shared.min(outbound) } else { shared };
+            std::cmp::Reverse((own > 0 && free > 0, room, free))
+        });
+        items
+    }
+
+    /// Whether the items' shares should be moved although nobody asked for it: their number is not what it should be,
+    /// one that drains can give lines back, or one is full to beyond its share while another has room. Or one was
+    /// given more than the others when it held more, and does not any more; or all were given nothing while too much
+    /// was held, and now it fits; or an item has less lines than are reserved in it.
+    pub fn is_lopsided(&self, sizes: Sizes) -> bool {
+        if sizes.shards(self.policy.limit()) != self.shard.live {
+            return true;
+        }
+        let items = self.items();
+        let lopsided = |sizes: &dyn Fn(&Self) -> (u32, u32)| {
+            let is = |beyond: bool| {
+                items.iter().map(sizes).any(|(size, used)| if beyond { used > size } else { used < size })
+            };
+            is(true) && is(false)
+        };
+        let even = self.policy.limit().div_ceil(self.shard.live.into());
+        let has_too_much = |item: &Self| {
+            let fair = if item.shard.index < self.shard.live { even } else { 0 };
+            item.policy.limit() > fair && item.counts.total < item.policy.limit()
+        };
+        // Shared use had taken what is reserved there now; what has drained since must not be lent once more.
+        let is_short = |item: &Self| item.reserves.total() > u64::from(item.policy.limit());
+        let is_withheld = |size: u32, used: u32, share: fn(&Self) -> u32| {
+            used < size && items.iter().map(|item| u64::from(share(item))).sum::<u64>() < u64::from(size)
+        };
+        let drained =
+            items.len() > usize::from(self.shard.live) && items.last().is_some_and(Self::holds_nothing);
+        lopsided(&|item| (item.policy.limit(), item.counts.total))
+            || lopsided(&|item| (item.shared(), item.uses.shared))
+            || lopsided(&|item| (item.policy.cap(), item.counts.outbound))
+            || items.len() > 1 && items.iter().any(has_too_much)
+            || items.len() > 1 && items.iter().any(is_short) && items.iter().any(|item| item.free() > 0)
+            || is_withheld(self.policy.limit(), self.counts.total, |item| item.policy.limit())
+            || is_withheld(self.policy.cap(), self.counts.outbound, |item| item.policy.cap())
+            || drained
+    }
+
+    /// Whether the ledger has several items, of which this may be one.
+    pub fn is_spread(&self) -> bool {
+        let Shard { index, live, whole, items } = &self.shard;
+        *index > 0 || *live > 1 || whole.is_some() || !items.is_empty()
+    }
+
+    /// Whether an item that drains may go: without a line, and without the figures of a campaign under way.
+    pub fn holds_nothing(&self) -> bool {
+        self.lines.is_empty() && self.campaigns.is_empty()
+    }
+}
+
+/// Where in the row of items something begins that is shared out from there on.
+fn place(code: &str) -> u32 {
+    code.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+}
+
+/// The even share of `sum` that the item `index` of `live` ones has, what is over going to `first` and those behind it.
+fn share_of(sum: u32, first: u32, index: u32, live: u32) -> u32 {
+    if index >= live { 0 } else { sum / live + u32::from((index + live - first) % live < sum % live) }
+}
+
+/// How a policy and reserves are spread over `live` items, given what `items` have and hold now. The shares of all
+/// items, the new ones and those that only drain included; their sums are the whole.
+pub fn spread(policy: Policy, reserves: &Reserves, live: u8, items: &[Pool]) -> Vec<Share> {
+    let live = usize::from(live.max(1));
+    let count = live.max(items.len());
+    if count == 1 {
+        return vec![Share { policy, reserves: reserves.clone() }];
+    }
+    let reserves = spread_reserves(reserves, policy.limit(), live, count, items);
+    let none = BTreeMap::new();
+    let mut have = Vec::with_capacity(count);
+    for (index, reserves) in reserves.iter().enumerate() {
+        let lines: &BTreeMap<LineKey, _> = items.get(index).map_or(&none, |item| &item.lines);
+        let quotas = Quotas::default();
+        let uses = items.get(index).map(|item| item.uses_of(reserves, &quotas)).unwrap_or_default();
+        let idle = |bucket: super::reserve::Bucket| bucket.reserved.saturating_sub(uses.held(&bucket.key));
+        have.push(Have {
+            total: lines.len() as u32,
+            idle: reserves.buckets().map(idle).sum(),
+            shared: uses.shared,
+            outbound: items.get(index).map_or(0, |item| item.counts.outbound),
+            reserved: u32::try_from(reserves.total()).unwrap_or(u32::MAX),
+            drains: index >= live,
+        });
+    }
+    let limits = spread_limit(policy.limit(), &have);
+    let shared = |index: usize| limits[index].saturating_sub(have[index].reserved);
+
+    // Outbound's part of the shared lines is what is left after the headroom: as even as possible, and none beyond
+    // what is in use while that is too much.
+    let unused = |index: usize| shared(index).saturating_sub(have[index].shared);
+    let fits = (0..count).map(|index| u64::from(unused(index))).sum::<u64>() >= u64::from(policy.headroom());
+    let headroom = level(
+        policy.headroom(),
+        (0..count).map(|index| Range {
+            least: if fits { 0 } else { unused(index) },
+            most: if fits || have[index].drains { unused(index) } else { u32::MAX },
+            weight: shared(index),
+        }),
+    );
+
+    let fits = have.iter().map(|have| u64::from(have.outbound)).sum::<u64>() <= u64::from(policy.cap());
+    let cap = level(
+        policy.cap(),
+        (0..count).map(|index| {
+            let Have { outbound, drains, .. } = have[index];
+            let (least, most) = match (fits, drains) {
+                (true, false) => (outbound, u32::MAX),
+                (true, true) => (outbound, outbound),
+                // As with the limit: no room for anybody until it fits.
+                (false, _) => (0, 0),
+            };
+            Range { least, most, weight: limits[index] }
+        }),
+    );
+
+    let share = |(index, reserves)| Share {
+        policy: Policy::share(limits[index], cap[index], headroom[index]),
+        reserves,
+    };
+    reserves.into_iter().enumerate().map(share).collect()
+}
+
+/// What an item holds, as its new reserves count it.
+struct Have {
+    total: u32,
+    /// Lines of its reserves that nobody uses.
+    idle: u32,
+    shared: u32,
+    outbound: u32,
+    reserved: u32,
+    drains: bool,
+}
+
+fn spread_limit(limit: u32, have: &[Have]) -> Vec<u32> {
+    let sum = |of: &dyn Fn(&Have) -> u32| have.iter().map(|have| u64::from(of(have))).sum::<u64>();
+    let with_idle = |have: &Have| have.total.saturating_add(have.idle);
+    let range = |have: &Have| {
+        let (least, most) = if sum(&with_idle) <= u64::from(limit) {
+            // There is room for all that is held and reserved.
+            (with_idle(have), if have.drains { have.total } else { u32::MAX })
+        } else if sum(&|have| have.total) <= u64::from(limit) {
+            // Shared use takes what is reserved, until it drains: none of it may be lent once more.
+            (have.total, with_idle(have))
+        } else {
+            // More is held than there is: room for nobody, wherever a line comes back first.
+            (0, 0)
+        };
+        Range { least, most, weight: 0 }
+    };
+    level(limit, have.iter().map(range))
+}
+
+/// Each reserve's lines stay where they are, as far as their number allows; what is new goes first to where its own
+/// calls are, then to where the most lines are left. So few items need their calls counted anew.
+fn spread_reserves(whole: &Reserves, limit: u32, live: usize, count: usize, items: &[Pool]) -> Vec<Reserves> {
+    let even = level(
+        limit,
+        (0..count).map(|index| Range { least: 0, most: if index < live { u32::MAX } else { 0 }, weight: 0 }),
+    );
+    let mut left: Vec<i64> = even.into_iter().map(i64::from).collect();
+    let mut shares: Vec<Vec<(AgentName, Reserve)>> = vec![Vec::new(); count];
+    for (agent, reserve) in whole.iter() {
+        let mut parts: Vec<Reserve> =
+            vec![Reserve { inbound: 0, outbound: 0, web: 0, chat: 0, ..reserve.clone() }; count];
+        for kind in [Kind::Inbound, Kind::Outbound, Kind::Web, Kind::Chat] {
+            let now = |index: usize| {
+                let item = items.get(index).filter(|_| index < live);
+                item.and_then(|item| item.reserves.get(agent))
+                    .map_or(0, |reserve| *lines(&mut reserve.clone(), kind))
+            };
+            let used = |index: usize| {
+                let Some(item) = items.get(index) else { return 0 };
+                let counts = |(key, token): &(&LineKey, &Token)| {
+                    let of_kind = match token.kind() {
+                        Kind::Foreign => Kind::Outbound,
+                        kind => kind,
+                    };
+                    of_kind == kind
+                        && item.codes(key, token).iter().find_map(|code| whole.agent(code)) == Some(agent)
+                };
+                item.lines.iter().filter(counts).count() as u32
+            };
+            let now: Vec<u32> = (0..count).map(now).collect();
+            let used: Vec<u32> = (0..count).map(used).collect();
+            let all = *lines(&mut reserve.clone(), kind);
+            let has = now.iter().map(|lines| u64::from(*lines)).sum::<u64>();
+            let range = |index: usize, least, most| Range { least, most, weight: used[index] };
+            let given = if has > u64::from(all) {
+                level(all, (0..count).map(|index| range(index, 0, now[index])))
+            } else {
+                let most = |index: usize| if index < live { now[index].max(used[index]) } else { 0 };
+                let own = (0..count).map(|index| u64::from(most(index))).sum::<u64>();
+                let own = u32::try_from(own).unwrap_or(u32::MAX).min(all);
+                let near = level(own, (0..count).map(|index| range(index, now[index], most(index))));
+                let weight = |index: usize| {
+                    u32::try_from(left[index] - i64::from(near[index]))
+                        .unwrap_or_default()
+                        .saturating_add(near[index])
+                };
+                level(
+                    all,
+                    (0..count).map(|index| Range {
+                        least: near[index],
+                        most: if index < live { u32::MAX } else { 0 },
+                        weight: weight(index),
+                    }),
+                )
+            };
+            for (index, given) in given.into_iter().enumerate() {
+                *lines(&mut parts[index], kind) = given;
+                left[index] -= i64::from(given);
+            }
+        }
+        for (share, part) in shares.iter_mut().zip(parts) {
+            share.push((agent.clone(), part));
+        }
+    }
+    let part =
+        |share| Reserves::new(share).expect("agents that can be told apart in the whole can be in a part");
+    shares.into_iter().map(part).collect()
+}
+
+fn lines(reserve: &mut Reserve, kind: Kind) -> &mut u32 {
+    match kind {
+        Kind::Inbound => &mut reserve.inbound,
+        Kind::Outbound | Kind::Foreign => &mut reserve.outbound,
+        Kind::Web => &mut reserve.web,
+        Kind::Chat => &mut reserve.chat,
+    }
+}
+
+/// What one item may be given of a number.
+struct Range {
+    least: u32,
+    most: u32,
+    /// Given is what brings all items' differences to their weights closest together.
+    weight: u32,
+}
+
+/// Parts that add up to `sum`, as far as the ranges allow it: each `weight` less one and the same level, within its
+/// range; what does not divide goes to those with the least, the first of them first.
+fn level(sum: u32, ranges: impl Iterator<Item = Range>) -> Vec<u32> {
+    let ranges: Vec<Range> = ranges.collect();
+    let at = |level: i64| -> Vec<u32> {
+        let part = |range: &Range| {
+            let part = i64::from(range.weight) - level;
+            part.clamp(range.least.into(), i64::from(range.most.max(range.least))) as u32
+        };
+        ranges.iter().map(part).collect()
+    };
+    let total = |parts: &[u32]| parts.iter().map(|part| u64::from(*part)).sum::<u64>();
+    // The lowest level at which the parts are not too much together.
+    let (mut low, mut high) = (-i64::from(u32::MAX) - 1, i64::from(u32::MAX) + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if total(&at(middle)) <= u64::from(sum) { high = middle } else { low = middle + 1 }
+    }
+    let mut parts = at(low);
+    let mut left = u64::from(sum).saturating_sub(total(&parts));
+    let more = at(low - 1);
+    let mut order: Vec<usize> = (0..parts.len()).filter(|index| more[*index] > parts[*index]).collect();
+    order.sort_by_key(|index| parts[*index]);
+    for index in order {
+        if left > 0 {
+            parts[index] += 1;
+            left -= 1;
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::ids::Token;
+    use crate::core::pool::Counts;
+    use crate::core::reserve::Binding;
+
+    const AGENTS: [&str; 2] = ["a", "b"];
+    const KINDS: [Kind; 4] = [Kind::Inbound, Kind::Outbound, Kind::Web, Kind::Foreign];
+
+    type Numbers = (u32, u32, u32, [[u32; 3]; 2], bool);
+    type Lines = Vec<(u8, u8, u8)>;
+    type SizeAndUse = fn(&Pool) -> (u32, u32);
+
+    fn numbers() -> impl Strategy<Value = Numbers> {
+        (1_u32..40, 0_u32..50, 0_u32..12, any::<[[u8; 3]; 2]>(), any::<bool>()).prop_map(
+            |(limit, cap, headroom, reserves, pooled)| {
+                // Of nine in sixteen, nothing; more than the limit altogether now and then: limits fall.
+                let few = |lines: u8| if lines < 144 { 0 } else { u32::from(lines) % (limit / 4 + 1) };
+                (limit, cap, headroom, reserves.map(|kinds| kinds.map(few)), pooled)
+            },
+        )
+    }
+
+    fn of((limit, cap, headroom, reserves, pooled): Numbers) -> (Policy, Reserves) {
+        let binding = if pooled { Binding::Pooled } else { Binding::Strict };
+        let reserve = |(agent, [inbound, outbound, web]): (&str, [u32; 3])| {
+            let agent = agent.parse().expect("a name");
+            (agent, Reserve { inbound, outbound, web, binding, ..Reserve::default() })
+        };
+        let reserves = Reserves::new(AGENTS.into_iter().zip(reserves).map(reserve)).expect("two agents");
+        (Policy::new(limit, cap, headroom).expect("a limit"), reserves)
+    }
+
+    /// Items with these shares and lines, the lines in the first `filled` of them.
+    fn items(shares: &[Share], lines: &Lines, filled: usize) -> Vec<Pool> {
+        let item = |(index, share): (usize, &Share)| {
+            let mut item = Pool::new(Policy::new(1, 0, 0).expect("a limit"));
+            (item.policy, item.reserves) = (share.policy, share.reserves.clone());
+            for (n, (_, agent, kind)) in
+                lines.iter().enumerate().filter(|(_, line)| usize::from(line.0) % filled == index)
+            {
+                let token = Token::new(KINDS[usize::from(*kind) % 4], Timestamp::UNIX_EPOCH, n as u32);
+                let agent = AGENTS.get(usize::from(*agent) % 3);
+                let token = token.known_by(&agent.map(|agent| AgentCode::of(agent)));
+                item.lines.insert(LineKey::Observed(format!("call-{n}").parse().expect("an id")), token);
+            }
+            item.counts = Counts::of(item.lines.values());
+            item.uses = item.uses_of(&item.reserves, &item.quotas);
+            item.shard.index = index as u8;
+            item
+        };
+        shares.iter().enumerate().map(item).collect()
+    }
+
+    fn sum(of: impl Iterator<Item = u32>) -> u32 {
+        of.sum()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// From whatever there was, with whatever is held: the shares add up, and where the sum has no room, no item
+        /// has more than it is full of.
+        #[test]
+        fn shares_add_up_and_rise_only_into_lines_that_nobody_holds(
+            before in numbers(), live_before in 1_u8..5, after in numbers(), live in 1_u8..5,
+            lines in proptest::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        ) {
+            let (policy, reserves) = of(before);
+            let shares = spread(policy, &reserves, live_before, &[]);
+            let held = items(&shares, &lines, live_before.into());
+            let (policy, reserves) = of(after);
+            let shares = spread(policy, &reserves, live, &held);
+            prop_assert_eq!(shares.len(), usize::from(live.max(live_before)));
+            let now = items(&shares, &lines, live_before.into());
+
+            let share = |of: fn(Policy) -> u32| sum(shares.iter().map(|share| of(share.policy)));
+            let held = |of: fn(&Pool) -> u32| sum(now.iter().map(of));
+            let is_over = now.len() > 1 && held(|item| item.counts.total) > policy.limit();
+            prop_assert_eq!(share(Policy::limit), if is_over { 0 } else { policy.limit() });
+            prop_assert_eq!(share(Policy::headroom), policy.headroom());
+            let is_over = now.len() > 1 && held(|item| item.counts.outbound) > policy.cap();
+            prop_assert_eq!(share(Policy::cap), if is_over { 0 } else { policy.cap() });
+            for (agent, reserve) in reserves.iter() {
+                for kind in KINDS {
+                    let of = |reserves: &Reserves| reserves.get(agent).map_or(0, |part| *lines_of(&mut part.clone(), kind));
+                    prop_assert_eq!(sum(shares.iter().map(|share| of(&share.reserves))), *lines_of(&mut reserve.clone(), kind));
+                }
+            }
+            let whole = u32::try_from(u64::from(policy.limit()).saturating_sub(reserves.total())).expect("a few lines");
+            let sizes: [(u32, SizeAndUse); 4] = [
+                (policy.limit(), |item| (item.policy.limit(), item.counts.total)),
+                (policy.cap(), |item| (item.policy.cap(), item.counts.outbound)),
+                (whole, |item| (item.shared(), item.uses.shared)),
+                (whole.saturating_sub(policy.headroom()), |item| (item.shared_for_outbound(), item.uses.shared)),
+            ];
+            for (whole, of) in sizes {
+                let most = sum(now.iter().map(|item| of(item).0.max(of(item).1)));
+                prop_assert!(most <= whole.max(sum(now.iter().map(|item| of(item).1))), "{whole} {:?} of {policy} {reserves:?} {:?}", now.iter().map(of).collect::<Vec<_>>(), shares);
+            }
+            for item in &now[usize::from(live)..] {
+                prop_assert!(item.policy.limit() <= item.counts.total && item.reserves.total() == 0);
+            }
+            // Once spread, nothing moves by itself.
+            prop_assert_eq!(spread(policy, &reserves, live, &now), shares);
+        }
+
+        /// Whatever a cap was taken by before, no more than it is taken by the shares of now.
+        #[test]
+        fn a_campaigns_cap_is_kept_over_all_items(
+            cap in 0_u32..20, live in 1_u8..6, held in proptest::collection::vec(0_u32..6, 1..6), name in "[a-z]{1,8}",
+        ) {
+            let code = CampaignCode::of(&name.parse().expect("an id"));
+            let shares = spread(Policy::new(100, 100, 0).expect("lines"), &Reserves::default(), live, &[]);
+            let mut items = items(&shares, &Vec::new(), 1);
+            for (item, held) in items.iter_mut().zip(&held) {
+                item.shard.live = live;
+                item.campaigns.insert(code.clone(), Tally { held: *held, ..Tally::default() });
+            }
+            let held = sum(items.iter().map(|item| item.campaigns.get(&code).map_or(0, |tally| tally.held)));
+            let mut pool = items[0].clone();
+            pool.shard = Shard { index: 0, live, whole: None, items };
+            let taken = |item: &Pool| {
+                let now = item.campaigns.get(&code).map_or(0, |tally| tally.held);
+                pool.campaign_share(&code, cap, item).max(now)
+            };
+            prop_assert!(sum(pool.items().iter().map(taken)) <= cap.max(held));
+            if held == 0 {
+                prop_assert_eq!(sum(pool.items().iter().map(taken)), cap);
+            }
+        }
+    }
+
+    fn lines_of(reserve: &mut Reserve, kind: Kind) -> &mut u32 {
+        lines(reserve, kind)
+    }
+
+    #[test]
+    fn a_pool_of_up_to_a_thousand_lines_is_one_item() {
+        let shards =
+            [1, 10, 1000, 1001, 1500, 5000, 32_000, u32::MAX].map(|limit| Sizes::default().shards(limit));
+        assert_eq!(shards, [1, 1, 1, 3, 3, 10, 64, 64]);
+    }
+
+    #[test]
+    fn what_does_not_divide_goes_to_the_first() {
+        let reserves =
+            Reserves::new([("a".parse().expect("a name"), Reserve { inbound: 2, ..Reserve::default() })]);
+        let shares = spread(Policy::new(10, 7, 3).expect("lines"), &reserves.expect("one agent"), 3, &[]);
+        let numbers = |share: &Share| {
+            let Share { policy, reserves } = share;
+            (policy.limit(), policy.cap(), policy.headroom(), reserves.total())
+        };
+        assert_eq!(
+            shares.iter().map(numbers).collect::<Vec<_>>(),
+            [(4, 3, 1, 1), (3, 2, 1, 1), (3, 2, 1, 0)]
+        );
+    }
+}
