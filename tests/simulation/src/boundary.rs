@@ -242,6 +242,8 @@ pub struct ToVapi {
     pub world: Arc<World>,
     /// Who calls.
     pub process: Arc<Process>,
+    /// With which key.
+    pub key: &'static str,
 }
 
 type VapiAnswer = http::Response<Vec<u8>>;
@@ -256,7 +258,7 @@ impl Transport for ToVapi {
             request.method(),
             request.uri().path_and_query().map_or("/", |path| path.as_str()),
         );
-        let key = http::HeaderValue::from_static(concat!("Bearer ", "sim-private-key"));
+        let key = http::HeaderValue::from_str(&format!("Bearer {}", self.key)).expect("keys are plain");
         request.headers_mut().insert(http::header::AUTHORIZATION, key);
         let service = if name == "POST /call" { Service::Dial } else { Service::Vapi };
         let about = crate::world::about_vapi(&request);
@@ -265,7 +267,7 @@ impl Transport for ToVapi {
             let (world, request) = (world.clone(), request.clone());
             Box::pin(async move {
                 if service == Service::Dial {
-                    world.check_dial(request.body());
+                    world.check_dial(&request);
                 }
                 world.ask_vapi(request).await
             })

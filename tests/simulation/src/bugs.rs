@@ -27,9 +27,12 @@ const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
 const QUOTA: &str = "functions/headroom/src/core/quota.rs";
 const SHARD: &str = "functions/headroom/src/core/shard.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
+const ORGS: &str = "functions/headroom/src/flows/orgs.rs";
+const CALIBRATE: &str = "functions/headroom/src/flows/calibrate.rs";
+const UNSEEN: &str = "functions/headroom/src/core/unseen.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 44] = [
+pub const BUGS: [Bug; 55] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -138,8 +141,8 @@ pub const BUGS: [Bug; 44] = [
     Bug {
         name: "line taken for a call without a look at its record",
         file: "functions/headroom/src/table/calls.rs",
-        good: "    let end = item.contains_key(\"ended\").then(|| end_of(item)).transpose()?;",
-        bad: "    let end = item.contains_key(\"ended\").then(|| end_of(item)).transpose()?.filter(|_| false);",
+        good: "    let (ended, end) = item.contains_key(\"ended\").then(",
+        bad: "    let (ended, end) = item.contains_key(\"never\").then(",
     },
     Bug {
         name: "cap checked against a count read earlier",
@@ -302,6 +305,73 @@ pub const BUGS: [Bug; 44] = [
         file: LEDGER,
         good: "        let shard = lease.token.shard();",
         bad: "        let shard = lease.token.shard() * 0;",
+    },
+    Bug {
+        name: "an estimate of others' lines never fades",
+        file: CALIBRATE,
+        good: "until: now + self.timers.scaled(ESTIMATED)",
+        bad: "until: now + 1000 * self.timers.scaled(ESTIMATED)",
+    },
+    Bug {
+        name: "others' lines are told and not left to them",
+        file: POOL,
+        good: "map_or(0, |unseen| unseen.lines)",
+        bad: "map_or(0, |_| 0)",
+    },
+    Bug {
+        name: "a known sibling's calls counted as unseen as well",
+        file: CALIBRATE,
+        good: "    let calls: Vec<_> = listings.calls().filter(|call| call.is_live() || call.has_ended()).collect();",
+        bad: "    let own = listings.of(None).into_iter().flat_map(|listing| &listing.calls);
+    let calls: Vec<_> = own.filter(|call| call.is_live() || call.has_ended()).collect();",
+    },
+    Bug {
+        name: "the call just made taken for somebody else's",
+        file: UNSEEN,
+        good: "            *from <= self.at + BLUR && until",
+        bad: "            *from <= self.at - BLUR && until",
+    },
+    Bug {
+        name: "calls that have just ended taken for somebody else's",
+        file: UNSEEN,
+        good: "until.is_none_or(|until| until >= self.at - BLUR)\n        };\n        self.used",
+        bad: "until.is_none_or(|until| until >= self.at)\n        };\n        self.used",
+    },
+    Bug {
+        name: "a figure of -1 taken for a full account",
+        file: "functions/headroom/src/vapi/dial.rs",
+        good: "        let remaining = self.remaining.or(self.blocked.then_some(0))?;",
+        bad: "        let remaining = self.remaining.unwrap_or(0);",
+    },
+    Bug {
+        name: "another pool's messages taken in",
+        file: ORGS,
+        good: "theirs != own && self.orgs",
+        bad: "theirs != own && theirs.as_str().is_empty() && self.orgs",
+    },
+    Bug {
+        name: "whose the first key is learned from another key's answer",
+        file: DIAL,
+        good: "pool.org.is_none() && campaign.spec.org.is_none()",
+        bad: "pool.org.is_none()",
+    },
+    Bug {
+        name: "absence in another organisation's list taken for proof",
+        file: ORGS,
+        good: "find(|(name, _)| name.as_ref() == org)",
+        bad: "find(|(name, _)| name.is_none() || name.as_ref() == org)",
+    },
+    Bug {
+        name: "an organisation's campaign dialed with the first key",
+        file: ORGS,
+        good: "*name)?.vapi.as_ref(),",
+        bad: "*name)?.vapi.as_ref().map(|_| &self.vapi),",
+    },
+    Bug {
+        name: "a limit that fell is not followed",
+        file: PASS,
+        good: "self.adopt_limit && *seen != pool.policy.limit()",
+        bad: "self.adopt_limit && *seen > pool.policy.limit()",
     },
 ];
 

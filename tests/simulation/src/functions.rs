@@ -14,6 +14,7 @@ use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use headroom::config::{Assistants, Callers, Overflow, Rejects};
 use headroom::core::timers::Timers;
 use headroom::flows::operate::Asked;
+use headroom::flows::orgs::Org;
 use headroom::flows::{App, aws_patience, main_pool};
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
@@ -27,12 +28,15 @@ use crate::boundary::{Aws, Timers as SdkTimers, ToVapi};
 use crate::clock::ProcessClock;
 use crate::faults::Service;
 use crate::items::Said;
+use crate::plan::{SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::process::{Function, Process};
 use crate::queues::Message;
 use crate::world::{TABLE, World};
 
 /// What signs the webhooks.
 pub const SECRET: &str = "secret";
+/// The key of the simulated Vapi's main organisation.
+const MAIN_KEY: &str = "sim-private-key";
 
 /// A process with its handler's state.
 struct Instance {
@@ -98,20 +102,29 @@ impl World {
         let sqs = aws_sdk_sqs::config::Builder::from(&aws).retry_partition(quota()).build();
         let timers = Timers::default();
         let (policy, adopt_limit) = (self.policy(), self.plan.adopt_limit);
+        let vapi = |key| {
+            Vapi::over(
+                Arc::new(ToVapi { world: self.clone(), process: process.clone(), key }),
+                timers.clone(),
+            )
+        };
+        let known = self.plan.sibling.as_ref().filter(|sibling| sibling.sight.is_known());
+        let orgs = known.map(|_| Org {
+            name: SIBLING.parse().expect("a name"),
+            id: SIBLING_ID.parse().expect("an id"),
+            vapi: Some(vapi(SIBLING_KEY)),
+        });
         App {
             table: Table::new(aws_sdk_dynamodb::Client::from_conf(dynamo), TABLE, main_pool())
                 .with_sizes(self.plan.sizes),
-            vapi: Vapi::over(
-                Arc::new(ToVapi { world: self.clone(), process: process.clone() }),
-                timers.clone(),
-            ),
+            vapi: vapi(MAIN_KEY),
             wake: WakeQueue::new(aws_sdk_sqs::Client::from_conf(sqs), "http://aws.invalid/000000000000/wake"),
             clock: Arc::new(ProcessClock { of: self.clock, skew: process.skew }),
             nonce,
-            timers,
+            timers: timers.clone(),
             policy,
             adopt_limit,
-            orgs: Vec::new(),
+            orgs: orgs.into_iter().collect(),
             rejects: Rejects::parse(self.plan.rejects).expect("plans give good lists"),
         }
     }
@@ -175,6 +188,10 @@ impl World {
         let message = Said::of(request.body());
         if self.faults().is_out(Service::Vapi, self.clock.elapsed()) {
             self.note("webhook lost", || format!("vapi is out of reach and cannot send {message}"));
+            return None;
+        }
+        if self.is_untold(&message) {
+            self.note("webhook lost", || format!("a stranger cannot send {message} yet"));
             return None;
         }
         self.note("webhook arrives", || format!("vapi sends {message}"));

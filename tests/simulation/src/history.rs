@@ -13,10 +13,10 @@ use headroom::core::reserve::Reserve;
 use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use vapi_sim::{CallTruth, Faults as VapiFaults, Traffic};
+use vapi_sim::{CallSeen, CallTruth, Counter, Faults as VapiFaults, Traffic};
 
 use crate::faults::{Point, Script};
-use crate::plan::{AGENTS, Change, LATE, Plan, agent};
+use crate::plan::{AGENTS, Change, LATE, Plan, SIBLING_ID, agent};
 use crate::promises::{Moment, Violation};
 use crate::queues::Queue;
 use crate::weaken::Part;
@@ -170,7 +170,13 @@ impl World {
             }
             for _ in 0..1 + u8::from(chance.f64() < doubles) {
                 let world = self.clone();
-                tokio::spawn(async move { world.reconcile().await });
+                tokio::spawn(async move {
+                    let up = |call: &CallSeen<'_>| call.is_live && call.held_line;
+                    let known = if world.is_calm() { world.vapi().calls(up) } else { Vec::new() };
+                    if world.reconcile().await {
+                        world.check_passed(&known);
+                    }
+                });
             }
         }
     }
@@ -230,8 +236,17 @@ impl World {
         let lines = self.plan.lines.max(2);
         self.vapi().set_lines(lines);
         self.change(Change::Deploy(Policy::new(lines, 99, 0).expect("two lines are a pool")));
-        let quiet = Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..self.plan.traffic.clone() };
-        self.vapi().set_traffic(quiet);
+        self.vapi().set_counter(Counter::default());
+        let quiet = |traffic: &Traffic| Traffic {
+            inbound_per_hour: 0.0,
+            web_per_hour: 0.0,
+            dials_per_hour: 0.0,
+            ..traffic.clone()
+        };
+        self.vapi().set_traffic(quiet(&self.plan.traffic));
+        if let Some(sibling) = &self.plan.sibling {
+            self.vapi().set_org_traffic(SIBLING_ID, quiet(&sibling.traffic));
+        }
         let latest = Instant::now() + PATIENCE;
         while !self.is_over() {
             if Instant::now() > latest {
@@ -253,7 +268,7 @@ impl World {
             tokio::time::sleep(MINUTE / 2).await;
         }
         tokio::time::sleep(self.plan.aftermath).await;
-        lock(&self.promises).at_end(self.vapi())
+        lock(&self.promises).at_end(self.vapi(), self.clock.now())
     }
 
     /// Gives outbound the lines that an operator may have taken from it, by a wish that came as late as this.

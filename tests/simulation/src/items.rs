@@ -7,6 +7,8 @@ use std::fmt;
 use headroom::core::ids::AgentCode;
 use serde_json::Value;
 
+use crate::others::Estimate;
+
 /// The ledger, as the item says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ledger {
@@ -26,6 +28,11 @@ pub struct Ledger {
     pub(crate) reserves: Vec<Reserved>,
     /// Outbound rests until then, in milliseconds of the Unix epoch.
     pub(crate) rest_until: i64,
+    /// Lines that others are believed to use.
+    pub(crate) unseen: Option<Estimate>,
+    /// The organisation that the first key belongs to, and the limit that Vapi last told.
+    pub(crate) org: Option<String>,
+    pub(crate) seen: Option<i64>,
     /// Line key → token.
     pub lines: BTreeMap<String, String>,
     /// Campaign code → held, done, failed.
@@ -209,6 +216,8 @@ pub struct Said {
     pub call: String,
     /// Whether it says that the call is over.
     pub ended: bool,
+    /// Whose call it is.
+    pub org: String,
     text: String,
 }
 
@@ -223,7 +232,8 @@ impl Said {
         let whose = message["call"]["name"].as_str().unwrap_or(&call);
         let reason = text(&message["endedReason"]);
         let text = format!("{kind} {status} {reason} of {whose}").replace("  ", " ");
-        Self { ended: status == "ended" || kind == "end-of-call-report", call, text }
+        let org = message["call"]["orgId"].as_str().unwrap_or_default().to_owned();
+        Self { ended: status == "ended" || kind == "end-of-call-report", call, org, text }
     }
 }
 
@@ -290,6 +300,9 @@ impl Ledger {
                     items: number(whole, "items"),
                 }
             }),
+            unseen: text(item, "unseen").map(|text| Estimate::of(&text)),
+            org: text(item, "org"),
+            seen: item.get("seen").map(|_| number(item, "seen")),
             lines: map("lns")
                 .into_iter()
                 .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))

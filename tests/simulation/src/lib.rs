@@ -10,6 +10,7 @@
 //! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
+//! | [`others`] | what is promised about lines that others of the subscription use |
 //! | [`sweep`], [`points`] | many seeds; every fault point |
 //! | [`conditions`], [`weaken`] | each part of each condition taken out: who misses it |
 //! | [`bugs`], [`planted`] | bugs of the field, and the copy of the code in which they are planted |
@@ -30,6 +31,7 @@ pub mod functions;
 pub mod history;
 pub mod items;
 pub mod naming;
+pub mod others;
 pub mod plan;
 pub mod planted;
 pub mod points;

@@ -12,7 +12,7 @@ use headroom::core::reserve::{Binding, Reserve};
 use headroom::core::shard::Sizes;
 use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
-use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
+use vapi_sim::{Counter, Faults as VapiFaults, OverLimitShape, Range, Remaining, Telephony, Traffic};
 
 use crate::faults::{Outage, Rates, Service};
 
@@ -46,7 +46,50 @@ pub struct Campaign {
     pub cap: Option<u32>,
     /// Longest call, in seconds.
     pub max_seconds: u32,
+    /// The organisation whose key dials, if it is not the first one.
+    pub org: Option<&'static str>,
 }
+
+/// Another organisation on the same subscription, with calls of its own.
+#[derive(Debug, Clone)]
+pub struct Sibling {
+    /// How its calls are known of.
+    pub sight: Sight,
+    /// They.
+    pub traffic: Traffic,
+}
+
+/// How the calls of another organisation are known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// There is its key, and its webhooks arrive.
+    Webhooks,
+    /// There is its key: the pass lists its calls.
+    Key,
+    /// Only Vapi's figures tell.
+    Figures,
+    /// The same, and its webhooks arrive although nobody has heard of it.
+    Stranger,
+}
+
+impl Sight {
+    /// Whether the organisation is one of the pool's.
+    pub fn is_known(self) -> bool {
+        matches!(self, Self::Webhooks | Self::Key)
+    }
+
+    /// Whether its webhooks arrive.
+    pub fn has_webhooks(self) -> bool {
+        matches!(self, Self::Webhooks | Self::Stranger)
+    }
+}
+
+/// What campaigns call the other organisation.
+pub const SIBLING: &str = "sibling";
+/// What Vapi calls it.
+pub const SIBLING_ID: &str = "7b9d0c52-41fe-4c0a-9d6e-52a7b1c3d011";
+/// Its key.
+pub const SIBLING_KEY: &str = "sim-sibling-key";
 
 /// What a history is made of.
 #[derive(Debug, Clone)]
@@ -67,6 +110,10 @@ pub struct Plan {
     pub telephony: Telephony,
     /// Who calls in.
     pub traffic: Traffic,
+    /// Who else is on the subscription.
+    pub sibling: Option<Sibling>,
+    /// How well Vapi counts its lines.
+    pub counter: Counter,
     /// What goes wrong at Vapi while it is not calm.
     pub vapi: VapiFaults,
     /// What goes wrong at the processes' edges while it is not calm.
@@ -108,17 +155,36 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
         let c = &mut chance;
+        // What others do is drawn apart: it leaves the rest of the seed as it was.
+        let o = &mut fastrand::Rng::with_seed(seed ^ 0x0017_0be5);
         let lines = c.u32(1..=8);
         let policy = some_policy(c, lines);
         let chaos = Duration::from_secs(c.u64(240..1200));
         let mut campaigns: Vec<Campaign> = (0..c.u8(1..=2)).map(|n| Campaign::of(c, n)).collect();
         let mut changes = Vec::new();
+        let sibling = (o.u8(0..5) < 2).then(|| some_sibling(o));
+        if let Some(sibling) = sibling.as_ref().filter(|sibling| sibling.sight.is_known()) {
+            for campaign in &mut campaigns {
+                campaign.org = o.bool().then_some(SIBLING);
+            }
+            if sibling.sight == Sight::Webhooks && o.bool() {
+                let most = NonZeroU32::new(o.u32(1..=lines));
+                for (at, lines) in [(some_time(o, chaos / 2), most), (chaos + Duration::from_secs(1), None)] {
+                    let quota = Some((SIBLING.parse().expect("a name"), Quota { lines, ..Quota::default() }));
+                    changes.push((at, Change::Operate(Asked { quota, ..Asked::default() })));
+                }
+            }
+        }
+        if o.u8(0..4) == 0 {
+            campaigns[0].lengthen(o);
+            swing(o, lines, policy, chaos, &mut changes);
+        }
         for campaign in &campaigns {
             campaign.messages(c, chaos, &mut changes);
         }
         if c.bool() {
             // When all is well again, one more lead comes, and a message that nobody can read beside it.
-            let late = (LATE.to_owned(), "+15555559999".to_owned());
+            let late = (LATE.to_owned(), "+15555579999".to_owned());
             let after = chaos + Duration::from_secs(1);
             changes.push((after, Change::Send(campaigns[0].message(std::slice::from_ref(&late)))));
             changes.push((after, Change::Send(POISON.into())));
@@ -152,7 +218,7 @@ impl Plan {
             changes.push((calm, Change::Operate(Asked { quota: lifted, ..Asked::default() })));
         }
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
-        Self {
+        let mut plan = Self {
             seed,
             lines: if c.u8(0..4) == 0 { c.u32(1..=lines) } else { lines },
             policy,
@@ -170,8 +236,12 @@ impl Plan {
                 inbound_per_hour: sometimes(c, 120.0),
                 web_per_hour: sometimes(c, 40.0),
                 ask_assistant: c.bool(),
+                dials_per_hour: if o.u8(0..4) == 0 { o.f64() * 60.0 } else { 0.0 },
+                lines_per_dial: o.u8(1..=2),
                 ..Traffic::default()
             },
+            sibling,
+            counter: some_counter(o),
             vapi: VapiFaults {
                 webhook_lost: sometimes(c, 0.3),
                 webhook_doubled: sometimes(c, 0.3),
@@ -208,6 +278,67 @@ impl Plan {
             // The longest freeze, a pass after it, and some time for that.
             aftermath: Duration::from_secs(480),
             rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
+        };
+        if plan.sibling.is_some() && o.u8(0..4) > 0 {
+            // Exact enough for the estimates of others' lines to be checked.
+            plan.skew = plan.skew.min(Duration::from_secs(1));
+            plan.rates.freeze = 0.0;
+            plan.telephony.api_latency_ms.1 = 400.0;
+            plan.counter.lag_seconds = plan.counter.lag_seconds.min(3.0);
+        }
+        plan
+    }
+}
+
+/// Another organisation with callers, and mostly with a dialer of its own, whose calls may take two lines each.
+fn some_sibling(o: &mut fastrand::Rng) -> Sibling {
+    let sight = [Sight::Webhooks, Sight::Key, Sight::Figures, Sight::Stranger][o.usize(0..4)];
+    let traffic = Traffic {
+        inbound_per_hour: o.f64() * 120.0,
+        web_per_hour: if o.bool() { 0.0 } else { o.f64() * 20.0 },
+        dials_per_hour: if o.u8(0..4) == 0 { 0.0 } else { o.f64() * 60.0 },
+        lines_per_dial: o.u8(1..=2),
+        ask_assistant: sight.has_webhooks() && o.bool(),
+        ..Traffic::default()
+    };
+    Sibling { sight, traffic }
+}
+
+fn some_counter(o: &mut fastrand::Rng) -> Counter {
+    let lag_seconds = match o.u8(0..4) {
+        0 => o.f64() * 3.0,
+        1 => o.f64() * 30.0,
+        _ => 0.0,
+    };
+    let remaining = [Remaining::Excludes, Remaining::Includes, Remaining::MinusOne, Remaining::Mixed];
+    let remaining = if o.bool() { Remaining::Excludes } else { remaining[o.usize(0..4)] };
+    Counter { lag_seconds, remaining }
+}
+
+/// The lines fall to half of what they were, and rise to four times that: at Vapi, and perhaps by an operator's wish
+/// or a deployment as well.
+fn swing(
+    o: &mut fastrand::Rng,
+    lines: u32,
+    policy: Policy,
+    chaos: Duration,
+    changes: &mut Vec<(Duration, Change)>,
+) {
+    let fewer = lines.div_ceil(2);
+    let told = o.u8(0..4);
+    for (lines, from) in [(fewer, 0.1), (fewer * 4, 0.5)] {
+        let at = chaos.mul_f64(from + o.f64() * 0.3);
+        changes.push((at, Change::Lines(lines)));
+        let (limit, cap) = (Some(lines), Some(lines));
+        let at = at + Duration::from_secs(o.u64(0..30));
+        match told {
+            0 => changes.push((at, Change::Operate(Asked { limit, cap, ..Asked::default() }))),
+            1 => {
+                let policy =
+                    Policy::new(lines, lines, policy.headroom()).expect("there is at least one line");
+                changes.push((at, Change::Deploy(policy)));
+            }
+            _ => {}
         }
     }
 }
@@ -290,7 +421,7 @@ impl Campaign {
     fn of(c: &mut fastrand::Rng, nth: u8) -> Self {
         let id = format!("c{nth}");
         let leads = (0..c.u32(1..=6))
-            .map(|lead| (format!("l{lead}"), format!("+1555555{nth:01}{lead:03}")))
+            .map(|lead| (format!("l{lead}"), format!("+1555557{nth:01}{lead:03}")))
             .collect();
         Self {
             id,
@@ -299,7 +430,15 @@ impl Campaign {
             cap: if c.bool() { None } else { Some(c.u32(1..=3)) },
             max_seconds: c.u32(30..=240),
             agent: if c.bool() { None } else { Some(AGENTS[c.usize(0..AGENTS.len())]) },
+            org: None,
         }
+    }
+
+    /// With so many leads that it lasts for most of a history.
+    fn lengthen(&mut self, o: &mut fastrand::Rng) {
+        let more = self.leads.len() as u32..o.u32(12..=20);
+        self.leads.extend(more.map(|lead| (format!("l{lead}"), format!("+155555700{lead:02}"))));
+        self.cap = None;
     }
 
     /// The message that brings some of its leads.
@@ -312,6 +451,9 @@ impl Campaign {
         });
         if let Some(agent) = self.agent {
             campaign["agent"] = json!(agent);
+        }
+        if let Some(org) = self.org {
+            campaign["org"] = json!(org);
         }
         if let Some(cap) = self.cap {
             campaign["maxConcurrency"] = json!(cap);

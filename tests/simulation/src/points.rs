@@ -11,11 +11,11 @@ use headroom::core::pool::Policy;
 use headroom::core::reserve::Reserve;
 use headroom::core::shard::Sizes;
 use headroom::flows::operate::Asked;
-use vapi_sim::{Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
+use vapi_sim::{Counter, Faults as VapiFaults, OverLimitShape, Range, Telephony, Traffic};
 
 use crate::faults::{Fault, LATEST_DIAL, Point, Rates, Script, Service};
 use crate::history::{History, Setup, run};
-use crate::plan::{Campaign, Change, Plan, agent};
+use crate::plan::{Campaign, Change, Plan, SIBLING, Sibling, Sight, agent};
 use crate::process::Function;
 use crate::promises::Violation;
 
@@ -52,8 +52,15 @@ pub fn kinds(service: Service, pairs: bool) -> Vec<Fault> {
 pub fn scenarios() -> Vec<Scenario> {
     let plan = |leads: u32, vapi: VapiFaults, traffic: Traffic| {
         let leads = (0..leads).map(|lead| (format!("l{lead}"), format!("+155555500{lead:02}"))).collect();
-        let campaign =
-            Campaign { id: "c0".into(), leads, attempts: 2, cap: None, max_seconds: 60, agent: None };
+        let campaign = Campaign {
+            id: "c0".into(),
+            leads,
+            attempts: 2,
+            cap: None,
+            max_seconds: 60,
+            agent: None,
+            org: None,
+        };
         let message = campaign.message(&campaign.leads);
         Plan {
             seed: 3,
@@ -77,6 +84,8 @@ pub fn scenarios() -> Vec<Scenario> {
             traffic,
             vapi,
             rates: Rates::default(),
+            counter: Counter::default(),
+            sibling: None,
             outages: Vec::new(),
             repeats: 0.0,
             stale: 0.0,
@@ -117,6 +126,15 @@ pub fn scenarios() -> Vec<Scenario> {
     several.changes.extend([(15, 5), (40, 1)].map(|(second, limit)| {
         (Duration::from_secs(second), Change::Operate(Asked { limit: Some(limit), ..Asked::default() }))
     }));
+    let mut beside = plan(1, VapiFaults::default(), Traffic::default());
+    beside.lines = 3;
+    beside.policy = Policy::new(3, 3, 0).expect("three lines are a pool");
+    let own =
+        Traffic { inbound_per_hour: 40.0, dials_per_hour: 40.0, lines_per_dial: 2, ..Traffic::default() };
+    beside.sibling = Some(Sibling { sight: Sight::Key, traffic: own });
+    beside.campaigns[0].org = Some(SIBLING);
+    let message = beside.campaigns[0].message(&beside.campaigns[0].leads);
+    beside.changes = vec![(Duration::from_secs(1), Change::Send(message))];
     vec![
         Scenario { name: "two people, all well", plan: plan(2, VapiFaults::default(), Traffic::default()) },
         Scenario { name: "callers beside a campaign", plan: plan(1, VapiFaults::default(), callers.clone()) },
@@ -136,6 +154,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario { name: "Vapi is full, and gives an id", plan: blocked },
         Scenario { name: "reserves come and go", plan: reserved },
         Scenario { name: "lines in several items", plan: several },
+        Scenario { name: "a sibling organisation", plan: beside },
     ]
 }
 

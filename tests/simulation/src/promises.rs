@@ -8,9 +8,10 @@ use std::fmt;
 use headroom::core::ids::{ClaimKey, LineKey, Token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use vapi_sim::Sim;
+use vapi_sim::{CallTruth, Sim};
 
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
+use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW};
 
 /// A promise that was broken.
@@ -31,7 +32,7 @@ impl fmt::Display for Violation {
 /// Checks, each of which may fail.
 pub type Checked = Result<(), Violation>;
 
-fn ensure(holds: bool, promise: &'static str, text: impl FnOnce() -> String) -> Checked {
+pub(crate) fn ensure(holds: bool, promise: &'static str, text: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { promise, text: text() }) }
 }
 
@@ -62,6 +63,8 @@ pub enum Step {
 pub struct Promises {
     /// By their codes.
     asked: BTreeMap<String, Campaign>,
+    /// Who else is on the subscription.
+    others: Others,
     /// The ledger's items after the last write, by their keys.
     pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
@@ -78,16 +81,18 @@ pub struct Promises {
     hours: BTreeMap<String, Value>,
     /// Lines that were taken once more after their call was over, and their campaigns.
     ghosts: BTreeMap<String, String>,
+    /// Passes in a row that left the limit as it was, although Vapi had told another.
+    unfollowed: u32,
     checks: u64,
     /// If they are to be kept.
     moments: Option<Vec<Moment>>,
 }
 
 impl Promises {
-    /// Promises about these campaigns, by their codes; with the moments that recovery is measured by if
+    /// Promises about these campaigns, by their codes, and about `others`; with the moments that recovery is measured by if
     /// `keep_moments`.
-    pub fn about(asked: BTreeMap<String, Campaign>, keep_moments: bool) -> Self {
-        Self { asked, moments: keep_moments.then(Vec::new), ..Self::default() }
+    pub fn about(asked: BTreeMap<String, Campaign>, others: Others, keep_moments: bool) -> Self {
+        Self { asked, others, moments: keep_moments.then(Vec::new), ..Self::default() }
     }
 
     /// The moments that were kept.
@@ -199,6 +204,10 @@ impl Promises {
             ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
         }
         self.taken(&before, &ledger, now)?;
+        self.others.written(&before, &ledger, vapi, now)?;
+        if ledger.limit != before.limit {
+            self.unfollowed = 0;
+        }
         if by == "take_answered" {
             ensure(ledger.total <= before.limit, "P1", || {
                 format!("a caller was let in although {} of {} lines were held", before.total, before.limit)
@@ -311,18 +320,23 @@ impl Promises {
         if ours == 0 {
             return Ok(());
         }
-        ensure(before.total + ours <= before.limit, "P1", || {
-            format!("{ours} lines for outbound on top of {} of {}", before.total, before.limit)
+        let others = self.others.believed(before, now);
+        ensure(before.total + others + ours <= before.limit, "P1", || {
+            format!(
+                "{ours} lines for outbound on top of {} of {}, and {others} of others",
+                before.total, before.limit
+            )
         })?;
         let (held, used) = before.uses();
         let (key, token) = ledger.new_since(before)[0];
         let bucket = before.bucket(key, token);
         let room = bucket.as_ref().map_or(0, |(key, lines)| lines - held.get(key).unwrap_or(&0));
         let shared = before.limit - before.reserved();
-        ensure(ours <= room || (room <= 0 && used + ours <= shared - before.headroom), "P2", || {
+        let fits = used + others + ours <= shared - before.headroom;
+        ensure(ours <= room || (room <= 0 && fits), "P2", || {
             format!(
                 "{ours} lines for outbound, with room for {room} in the reserve {bucket:?}, on top of {used} of \
-                 {shared} shared lines with headroom {}",
+                 {shared} shared lines and {others} of others, with headroom {}",
                 before.headroom
             )
         })?;
@@ -472,8 +486,34 @@ impl Promises {
         ensure(!held, "P8", || format!("after `{message}` a line is held for a call whose end was told"))
     }
 
+    /// A pass has gone through: the limit that Vapi told is followed if `adopts`, and each call of `known`, those that
+    /// were up when it began, nothing going wrong any more, holds a line if it is up still.
+    pub fn passed(&mut self, adopts: bool, known: &[CallTruth], vapi: &Sim) -> Checked {
+        self.checks += 1;
+        // What Vapi told stands on the first item, and with it, if there are several, the sum.
+        let Some(ledger) = self.ledger.get("LEDGER#0") else { return Ok(()) };
+        let limit = ledger.whole.as_ref().map_or(ledger.limit, |whole| whole.limit);
+        let is_followed = !adopts || ledger.seen.is_none_or(|seen| seen == limit);
+        self.unfollowed = if is_followed { 0 } else { self.unfollowed + 1 };
+        // A pass may have begun before it was told, and others may write in between.
+        ensure(self.unfollowed < 6, "P1", || {
+            format!("Vapi told the limit {:?}, and after six passes it is {limit}", ledger.seen)
+        })?;
+        for call in known.iter().filter(|call| self.others.knows(&call.org_id)) {
+            let is_up = !vapi.calls(|seen| seen.is_live && seen.id.to_string() == call.id).is_empty();
+            let name = call.name.as_ref();
+            let id = call.id.parse().expect("Vapi's ids are good");
+            let held =
+                self.holds(&LineKey::Observed(id).to_string()) || name.is_some_and(|name| self.holds(name));
+            ensure(held || !is_up, "P7", || {
+                format!("after a pass the call {} of {} holds no line", call.id, call.org_id)
+            })?;
+        }
+        Ok(())
+    }
+
     /// P3 and P1: a dial arrives at Vapi.
-    pub fn dialed(&mut self, key: &str, number: &str, vapi: &Sim) -> Checked {
+    pub fn dialed(&mut self, key: &str, number: &str, org: Option<&str>, vapi: &Sim) -> Checked {
         self.checks += 1;
         ensure(self.holds(key), "P1", || format!("a dial arrived for {key}, which holds no line"))?;
         let before = vapi.calls(|call| call.held_line && call.name == Some(key));
@@ -483,15 +523,18 @@ impl Promises {
         let claim: ClaimKey =
             key.parse().map_err(|_| Violation { promise: "P3", text: format!("{key} is no claim") })?;
         let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
+        let asked = self.asked.get(&at.0).and_then(|campaign| campaign.org);
+        ensure(asked == org, "P1", || format!("{key} is dialed for {org:?}, its campaign is {asked:?}'s"))?;
         let lead = self.leads.get(&at);
         let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
         ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))
     }
 
     /// At the end everything is accounted for.
-    pub fn at_end(&mut self, vapi: &Sim) -> Checked {
+    pub fn at_end(&mut self, vapi: &Sim, now: Timestamp) -> Checked {
         self.checks += 1;
         for ledger in self.ledger.values() {
+            self.others.at_end(ledger, now)?;
             ensure(ledger.total == 0, "P5", || {
                 format!("lines that nobody holds are on the ledger: {:?}", ledger.lines)
             })?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use headroom::core::ids::LineKey;
 use headroom::core::pool::Policy;
-use vapi_sim::{Faults as VapiFaults, Range as Between, Telephony, Traffic};
+use vapi_sim::{Counter, Faults as VapiFaults, Range as Between, Telephony, Traffic};
 
 use crate::faults::{Fault, Point, Rates, Script, Service};
 use crate::history::{History, Setup, run};
@@ -93,8 +93,15 @@ fn calm(seed: u64, busy: bool) -> Plan {
     let mut chance = fastrand::Rng::with_seed(seed ^ 0x7ec0_0e4e);
     let c = &mut chance;
     let leads = (0..8).map(|lead| (format!("l{lead}"), format!("+155555500{lead:02}"))).collect();
-    let campaign =
-        Campaign { id: "c0".into(), leads, attempts: 1, cap: Some(2), max_seconds: 240, agent: None };
+    let campaign = Campaign {
+        id: "c0".into(),
+        leads,
+        attempts: 1,
+        cap: Some(2),
+        max_seconds: 240,
+        agent: None,
+        org: None,
+    };
     // At any time between two passes.
     let sent = Duration::from_millis(c.u64(0..60_000));
     let (talk, lag, callers) = (c.f64() * 60.0 + 10.0, c.f64() * 20.0, f64::from(c.u32(240..480)));
@@ -118,6 +125,8 @@ fn calm(seed: u64, busy: bool) -> Plan {
         traffic: Traffic { inbound_per_hour: callers, ask_assistant: c.bool(), ..Traffic::default() },
         vapi: VapiFaults { list_lag_seconds: lag, ..VapiFaults::default() },
         rates: Rates::default(),
+        counter: Counter::default(),
+        sibling: None,
         outages: Vec::new(),
         repeats: 0.0,
         stale: 0.0,

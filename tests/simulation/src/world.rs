@@ -9,7 +9,7 @@ use headroom::core::ids::{CampaignCode, LeadRef};
 use headroom::core::pool::Policy;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use vapi_sim::{Config, Sim, Webhook, WebhookAuth};
+use vapi_sim::{CallTruth, Config, Org, Sim, Webhook, WebhookAuth};
 
 use crate::clock::TrueClock;
 use crate::dynamo::{Answer, Dynamo, Request};
@@ -17,7 +17,8 @@ use crate::faults::{Faults, Script};
 use crate::functions::{Functions, SECRET};
 use crate::history::{History, Setup};
 use crate::items::Said;
-use crate::plan::{Campaign, Plan};
+use crate::others::Others;
+use crate::plan::{Campaign, Plan, SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::promises::{Promises, Violation};
 use crate::queues::Queues;
 use crate::scripted::Scripted;
@@ -85,7 +86,11 @@ impl World {
             dynamo: Mutex::new(Dynamo::new(clock, setup.without, setup.keep_parts)),
             faults: Mutex::new(Faults::new(script, plan.rates.clone(), plan.outages.clone(), plan.seed)),
             trace: Mutex::new(Trace::new(setup.keep_trace)),
-            promises: Mutex::new(Promises::about(asked.collect::<BTreeMap<_, _>>(), setup.keep_moments)),
+            promises: Mutex::new(Promises::about(
+                asked.collect::<BTreeMap<_, _>>(),
+                Others::of(&plan),
+                setup.keep_moments,
+            )),
             policy: Mutex::new(plan.policy),
             deployment: AtomicU32::new(0),
             vapi: OnceLock::new(),
@@ -94,17 +99,24 @@ impl World {
             broken: watch::Sender::new(None),
             plan,
         });
+        let webhook =
+            Webhook { url: "http://headroom.invalid/vapi".into(), auth: WebhookAuth::Hmac(SECRET.into()) };
+        let sibling = world.plan.sibling.as_ref().map(|sibling| Org {
+            org_id: SIBLING_ID.into(),
+            api_key: SIBLING_KEY.into(),
+            webhook: sibling.sight.has_webhooks().then(|| webhook.clone()),
+            traffic: sibling.traffic.clone(),
+        });
         let config = Config {
             seed: world.plan.seed,
             speed: 1.0,
             lines: world.plan.lines,
-            webhook: Some(Webhook {
-                url: "http://headroom.invalid/vapi".into(),
-                auth: WebhookAuth::Hmac(SECRET.into()),
-            }),
+            webhook: Some(webhook),
             telephony: world.plan.telephony.clone(),
             traffic: world.plan.traffic.clone(),
             faults: world.plan.vapi.clone(),
+            counter: world.plan.counter.clone(),
+            orgs: sibling.into_iter().collect(),
             ..Config::default()
         };
         let receiver = Arc::downgrade(&world);
@@ -239,11 +251,16 @@ impl World {
     }
 
     /// A dial arrives at Vapi.
-    pub fn check_dial(&self, body: &[u8]) {
-        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    pub fn check_dial(&self, request: &http::Request<Vec<u8>>) {
+        let json: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (key, number) = (text(&json["name"]), text(&json["customer"]["number"]));
-        if let Err(violation) = lock(&self.promises).dialed(&key, &number, self.vapi()) {
+        let is_siblings = request
+            .headers()
+            .get(http::header::AUTHORIZATION)
+            .is_some_and(|bearer| bearer.to_str().is_ok_and(|bearer| bearer.ends_with(SIBLING_KEY)));
+        let org = is_siblings.then_some(SIBLING);
+        if let Err(violation) = lock(&self.promises).dialed(&key, &number, org, self.vapi()) {
             self.violated(violation);
         }
     }
@@ -257,6 +274,22 @@ impl World {
         if let Err(violation) = lock(&self.promises).answered(message, on_time) {
             self.violated(violation);
         }
+    }
+
+    /// A pass went through that began when `known` were up.
+    pub(crate) fn check_passed(&self, known: &[CallTruth]) {
+        let adopts = self.plan.adopt_limit;
+        if let Err(violation) = lock(&self.promises).passed(adopts, known, self.vapi()) {
+            self.violated(violation);
+        }
+    }
+
+    /// Whether a message is a stranger's, and comes before anybody can tell: until the first list or answer says
+    /// whose the key is, whoever signs is taken for one of the pool's.
+    pub(crate) fn is_untold(&self, message: &Said) -> bool {
+        let is_strange = self.plan.sibling.as_ref().is_some_and(|sibling| !sibling.sight.is_known());
+        let org = lock(&self.promises).ledger.get("LEDGER#0").and_then(|ledger| ledger.org.clone());
+        is_strange && message.org == SIBLING_ID && org.is_none()
     }
 
     /// The table as the template declares it.

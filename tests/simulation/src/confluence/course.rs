@@ -11,7 +11,7 @@ use headroom::flows::operate::Asked;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use vapi_sim::{Faults as VapiFaults, Telephony, Traffic};
+use vapi_sim::{Counter, Faults as VapiFaults, Telephony, Traffic};
 
 use super::scenarios::{Caller, Event, Scenario, Tells};
 use super::state::{Look, text_of};
@@ -84,11 +84,14 @@ fn plan() -> Plan {
             cap: None,
             max_seconds: 60,
             agent: None,
+            org: None,
         }],
         telephony: Telephony::default(),
         traffic: Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..Traffic::default() },
         vapi: VapiFaults::default(),
         rates: Rates::default(),
+        counter: Counter::default(),
+        sibling: None,
         outages: Vec::new(),
         repeats: 0.0,
         stale: 0.0,
