@@ -3,7 +3,9 @@
 
 mod contract;
 mod crash;
+mod limits;
 mod lines;
+mod orgs;
 mod server;
 mod storm;
 mod why;

@@ -61,15 +61,21 @@ pub(crate) async fn free_port() -> u16 {
 impl Server {
     /// Starts `headroom serve` and waits until it answers.
     pub(crate) async fn start(port: u16, flags: &Flags<'_>) -> Self {
+        Self::start_with(port, flags, &Config::default().api_key, &[]).await
+    }
+
+    /// The same with other keys, and with more flags.
+    pub(crate) async fn start_with(port: u16, flags: &Flags<'_>, keys: &str, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
         command
             .arg("serve")
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--vapi-url", flags.vapi_url, "--vapi-key", &Config::default().api_key])
+            .args(["--vapi-url", flags.vapi_url, "--vapi-key", keys])
             .args(["--webhook-secret", SECRET, "--admin-token", TOKEN])
             .args(["--limit", &flags.limit.to_string(), "--cap", &flags.cap.to_string()])
             .args(["--headroom", &flags.headroom.to_string(), "--speed", &flags.speed.to_string()])
             .args(["--inbound-assistant", "assistant-in"])
+            .args(more)
             .stdout(Stdio::null());
         match flags.log {
             Some(log) => {
