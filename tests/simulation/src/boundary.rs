@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::dynamo::{Answer, Request};
 use crate::faults::{Fault, Service};
 use crate::naming;
+use crate::plan::SIBLING_KEY;
 use crate::process::Process;
 use crate::world::World;
 
@@ -262,12 +263,16 @@ impl Transport for ToVapi {
         request.headers_mut().insert(http::header::AUTHORIZATION, key);
         let service = if name == "POST /call" { Service::Dial } else { Service::Vapi };
         let about = crate::world::about_vapi(&request);
+        let is_list = name == "GET /call" && self.key == SIBLING_KEY;
         let world = self.world.clone();
         let carry_out = Arc::new(move || -> BoxFuture<'static, Option<VapiAnswer>> {
             let (world, request) = (world.clone(), request.clone());
             Box::pin(async move {
                 if service == Service::Dial {
                     world.check_dial(&request);
+                }
+                if is_list && world.is_unlisted() {
+                    return None;
                 }
                 world.ask_vapi(request).await
             })

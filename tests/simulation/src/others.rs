@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use vapi_sim::{CallTruth, Config, Sim};
 
 use crate::items::Ledger;
-use crate::plan::{Plan, Sight};
+use crate::plan::{Plan, SIBLING_ID, Sight};
 use crate::promises::{Checked, ensure};
 
 /// What Headroom allows for between Vapi's counter and the times that it reads.
@@ -62,9 +62,8 @@ impl Others {
 
     /// The ledger was written: what is new on it about others is true.
     pub(crate) fn written(&self, before: &Ledger, ledger: &Ledger, vapi: &Sim, now: Timestamp) -> Checked {
-        let own = Config::default().org_id;
-        ensure(ledger.org.as_ref().is_none_or(|org| *org == own), "P7", || {
-            format!("the first key is taken for one of the organisation {:?}", ledger.org)
+        ensure(ledger.org.as_deref() != Some(SIBLING_ID), "P7", || {
+            "the first key is taken for the other organisation's".into()
         })?;
         for (key, _) in ledger.new_since(before) {
             let Ok(LineKey::Observed(id)) = key.parse() else { continue };

@@ -3,6 +3,7 @@
 //! are frequent, so that rare meetings of two of them happen somewhere.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Duration;
 
 use headroom::core::ids::{AgentCode, AgentName};
@@ -12,7 +13,9 @@ use headroom::core::reserve::{Binding, Reserve};
 use headroom::core::shard::Sizes;
 use headroom::flows::operate::Asked;
 use serde_json::{Value, json};
-use vapi_sim::{Counter, Faults as VapiFaults, OverLimitShape, Range, Remaining, Telephony, Traffic};
+use vapi_sim::{
+    Counter, Faults as VapiFaults, OverLimitShape, Range as Between, Remaining, Telephony, Traffic,
+};
 
 use crate::faults::{Outage, Rates, Service};
 
@@ -57,6 +60,8 @@ pub struct Sibling {
     pub sight: Sight,
     /// They.
     pub traffic: Traffic,
+    /// When nobody can list its calls, though those of the first key.
+    pub unlisted: Range<Duration>,
 }
 
 /// How the calls of another organisation are known of.
@@ -162,7 +167,7 @@ impl Plan {
         let chaos = Duration::from_secs(c.u64(240..1200));
         let mut campaigns: Vec<Campaign> = (0..c.u8(1..=2)).map(|n| Campaign::of(c, n)).collect();
         let mut changes = Vec::new();
-        let sibling = (o.u8(0..5) < 2).then(|| some_sibling(o));
+        let sibling = (o.u8(0..5) < 2).then(|| some_sibling(o, chaos));
         if let Some(sibling) = sibling.as_ref().filter(|sibling| sibling.sight.is_known()) {
             for campaign in &mut campaigns {
                 campaign.org = o.bool().then_some(SIBLING);
@@ -225,11 +230,11 @@ impl Plan {
             sizes: some_sizes(seed),
             adopt_limit: c.bool(),
             telephony: Telephony {
-                ring_seconds: Range(2.0, 15.0),
+                ring_seconds: Between(2.0, 15.0),
                 talk_seconds_mean: c.f64() * 60.0 + 10.0,
                 inbound_talk_seconds_mean: c.f64() * 60.0 + 10.0,
                 setup_failure: sometimes(c, 0.2),
-                api_latency_ms: Range(20.0, if c.u8(0..5) == 0 { 15_000.0 } else { 400.0 }),
+                api_latency_ms: Between(20.0, if c.u8(0..5) == 0 { 15_000.0 } else { 400.0 }),
                 ..Telephony::default()
             },
             traffic: Traffic {
@@ -246,7 +251,7 @@ impl Plan {
                 webhook_lost: sometimes(c, 0.3),
                 webhook_doubled: sometimes(c, 0.3),
                 webhook_late: sometimes(c, 0.3),
-                webhook_late_seconds: Range(1.0, 240.0),
+                webhook_late_seconds: Between(1.0, 240.0),
                 answer_lost: sometimes(c, 0.1),
                 answer_hangs: sometimes(c, 0.1),
                 refuse_429: sometimes(c, 0.1),
@@ -291,7 +296,7 @@ impl Plan {
 }
 
 /// Another organisation with callers, and mostly with a dialer of its own, whose calls may take two lines each.
-fn some_sibling(o: &mut fastrand::Rng) -> Sibling {
+fn some_sibling(o: &mut fastrand::Rng, chaos: Duration) -> Sibling {
     let sight = [Sight::Webhooks, Sight::Key, Sight::Figures, Sight::Stranger][o.usize(0..4)];
     let traffic = Traffic {
         inbound_per_hour: o.f64() * 120.0,
@@ -301,7 +306,9 @@ fn some_sibling(o: &mut fastrand::Rng) -> Sibling {
         ask_assistant: sight.has_webhooks() && o.bool(),
         ..Traffic::default()
     };
-    Sibling { sight, traffic }
+    let from = some_time(o, chaos);
+    let span = if o.bool() { Duration::ZERO } else { Duration::from_secs(o.u64(60..400)) };
+    Sibling { sight, traffic, unlisted: from..(from + span).min(chaos) }
 }
 
 fn some_counter(o: &mut fastrand::Rng) -> Counter {

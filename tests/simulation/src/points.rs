@@ -131,7 +131,8 @@ pub fn scenarios() -> Vec<Scenario> {
     beside.policy = Policy::new(3, 3, 0).expect("three lines are a pool");
     let own =
         Traffic { inbound_per_hour: 40.0, dials_per_hour: 40.0, lines_per_dial: 2, ..Traffic::default() };
-    beside.sibling = Some(Sibling { sight: Sight::Key, traffic: own });
+    beside.sibling =
+        Some(Sibling { sight: Sight::Key, traffic: own, unlisted: Duration::ZERO..Duration::ZERO });
     beside.campaigns[0].org = Some(SIBLING);
     let message = beside.campaigns[0].message(&beside.campaigns[0].leads);
     beside.changes = vec![(Duration::from_secs(1), Change::Send(message))];

@@ -284,6 +284,12 @@ impl World {
         }
     }
 
+    /// Whether the sibling's calls cannot be listed now.
+    pub(crate) fn is_unlisted(&self) -> bool {
+        let sibling = self.plan.sibling.as_ref();
+        sibling.is_some_and(|sibling| sibling.unlisted.contains(&self.clock.elapsed()))
+    }
+
     /// Whether a message is a stranger's, and comes before anybody can tell: until the first list or answer says
     /// whose the key is, whoever signs is taken for one of the pool's.
     pub(crate) fn is_untold(&self, message: &Said) -> bool {
