@@ -130,7 +130,7 @@ pub fn scenarios() -> Vec<Scenario> {
     beside.lines = 3;
     beside.policy = Policy::new(3, 3, 0).expect("three lines are a pool");
     let own =
-        Traffic { inbound_per_hour: 40.0, dials_per_hour: 40.0, lines_per_dial: 2, ..Traffic::default() };
+        Traffic { inbound_per_hour: 120.0, dials_per_hour: 120.0, lines_per_dial: 2, ..Traffic::default() };
     beside.sibling =
         Some(Sibling { sight: Sight::Key, traffic: own, unlisted: Duration::ZERO..Duration::ZERO });
     beside.campaigns[0].org = Some(SIBLING);
