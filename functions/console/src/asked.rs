@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use headroom::core::ids::AgentCode;
+use headroom::core::ids::NameCode;
 use headroom::core::pool::Policy;
 use headroom::core::quota::Quota;
 use headroom::core::reserve::Reserve;
@@ -108,7 +108,7 @@ pub(crate) fn quota(body: &[u8]) -> Result<(Quota, Kept), String> {
 }
 
 /// What members are known by.
-fn codes(members: &[String]) -> Result<BTreeSet<AgentCode>, String> {
+fn codes(members: &[String]) -> Result<BTreeSet<NameCode>, String> {
     if members.len() > MOST_MEMBERS {
         return Err(format!("members: {} are too many, {MOST_MEMBERS} at most", members.len()));
     }
@@ -122,7 +122,7 @@ fn codes(members: &[String]) -> Result<BTreeSet<AgentCode>, String> {
              1 to {LONGEST_MEMBER} characters without control characters"
         ));
     }
-    Ok(members.iter().map(|member| AgentCode::of(member)).collect())
+    Ok(members.iter().map(|member| NameCode::of(member)).collect())
 }
 
 /// In whose name: the header `X-Headroom-By`.
@@ -207,7 +207,7 @@ mod tests {
         let both = Kept { binding: true, members: true };
         let some = Reserve { inbound: 3, outbound: 4, ..Reserve::default() };
         assert_eq!(reserve(br#"{"inbound":3,"outbound":4}"#), Ok((some.clone(), both)));
-        let members = [AgentCode::of("a"), AgentCode::of("b")].into();
+        let members = [NameCode::of("a"), NameCode::of("b")].into();
         let pooled = Reserve { binding: Binding::Pooled, members, ..some };
         assert_eq!(
             reserve(br#"{"inbound":3,"outbound":4,"binding":"pooled","members":["a","b","a"]}"#),
@@ -234,7 +234,7 @@ mod tests {
         let bounds = Quota { lines: some(10), per_second: some(1), per_day: some(100), ..Quota::default() };
         let kept = Kept { members: true, ..Kept::default() };
         assert_eq!(quota(br#"{"lines":10,"perSecond":1,"perDay":100}"#), Ok((bounds, kept)));
-        let members = [AgentCode::of("number")].into();
+        let members = [NameCode::of("number")].into();
         let daily = Quota { per_day: some(9), members, ..Quota::default() };
         assert_eq!(quota(br#"{"perDay":9,"members":["number"]}"#), Ok((daily, Kept::default())));
         for body in

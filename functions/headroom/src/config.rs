@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
 
-use crate::core::ids::{AgentCode, OrgId, OrgName, PhoneNumber};
+use crate::core::ids::{NameCode, OrgId, OrgName, PhoneNumber};
 use crate::core::pool::Policy;
 use crate::vapi::Secret;
 
@@ -357,13 +357,13 @@ pub struct Callers {
 /// the telephone provider, a voice mailbox, people. Who has none hears the busy message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overflow {
-    by_agent: HashMap<AgentCode, PhoneNumber>,
+    by_agent: HashMap<NameCode, PhoneNumber>,
     default: Option<PhoneNumber>,
 }
 
 impl Overflow {
     /// The number for the first of these codes that has one, or for all others.
-    pub fn of<'a>(&self, codes: impl IntoIterator<Item = &'a AgentCode>) -> Option<&PhoneNumber> {
+    pub fn of<'a>(&self, codes: impl IntoIterator<Item = &'a NameCode>) -> Option<&PhoneNumber> {
         codes.into_iter().find_map(|code| self.by_agent.get(code)).or(self.default.as_ref())
     }
 
@@ -382,7 +382,7 @@ impl Overflow {
                 "" => return Err(invalid()),
                 "*" => overflow.default = Some(number),
                 agent => {
-                    overflow.by_agent.insert(AgentCode::of(agent), number);
+                    overflow.by_agent.insert(NameCode::of(agent), number);
                 }
             }
         }
@@ -527,12 +527,12 @@ mod tests {
     fn agents_have_their_own_overflow_or_the_default() {
         let overflow = Overflow::parse("desk=+15555550101, *=+15555550102").expect("good");
         let of = |codes: &[&str]| {
-            let codes: Vec<_> = codes.iter().map(|code| AgentCode::of(code)).collect();
+            let codes: Vec<_> = codes.iter().map(|code| NameCode::of(code)).collect();
             overflow.of(&codes).map(|number| number.reveal().to_owned())
         };
         assert_eq!(of(&["assistant", "desk"]).as_deref(), Some("+15555550101"));
         assert_eq!(of(&["assistant"]).as_deref(), Some("+15555550102"));
-        assert_eq!(Overflow::default().of(&[AgentCode::of("desk")]), None);
+        assert_eq!(Overflow::default().of(&[NameCode::of("desk")]), None);
         for bad in ["desk", "desk=5550101", "=+15555550101", "desk="] {
             let error = Overflow::parse(bad).expect_err(bad);
             assert!(!error.to_string().contains("555"), "{error}");

@@ -11,7 +11,7 @@
 //! The answer waits for the write, and for nothing slower.
 
 use headroom::config::Callers;
-use headroom::core::ids::{AgentCode, Kind};
+use headroom::core::ids::{Kind, NameCode};
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;
@@ -71,7 +71,7 @@ impl Webhook {
     fn with_assistant(&self, mut event: CallEvent) -> CallEvent {
         if event.kind == Some(Kind::Inbound) && event.assistants.is_empty() {
             let assistant = self.callers.assistants.of(event.number.as_deref());
-            event.assistants.extend(assistant.map(AgentCode::of));
+            event.assistants.extend(assistant.map(NameCode::of));
         }
         event
     }

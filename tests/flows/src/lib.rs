@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use headroom::config::Rejects;
-use headroom::core::ids::{AgentCode, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, Token};
+use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
 use headroom::core::shard::Sizes;
@@ -339,7 +339,7 @@ impl World {
     /// Records a call that Headroom did not start, as one of `agent`'s if that is given.
     pub async fn observed(&self, call: &str, kind: Kind, agent: Option<&str>) -> anyhow::Result<Observed> {
         let pool = self.table().read_pool().await?;
-        let agent = agent.map(AgentCode::of);
+        let agent = agent.map(NameCode::of);
         let now = self.clock.now();
         Ok(self.table().take_observed(&pool, &call.parse()?, kind, agent.as_slice(), now).await?)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use flows::{Stub, World, policy, start};
-use headroom::core::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, Token};
+use headroom::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, Token};
 use headroom::core::pool::{Counts, Pool};
 use headroom::core::reserve::{Binding, Reserve, ReserveError, Reserves};
 use headroom::flows::operate::{Asked, ChangeError};
@@ -92,7 +92,7 @@ async fn a_change_is_recorded_with_who_when_from_and_to() {
 async fn who_calls_somebody_one_of_their_own_changes_the_record_too() {
     let world = World::start(policy(20, 15, 2)).await.unwrap();
     world.app.change(&reserve("sales", lines(3, 0)), "ada").await.unwrap();
-    let members = [AgentCode::of("as-sales")].into_iter().collect();
+    let members = [NameCode::of("as-sales")].into_iter().collect();
     world.app.change(&reserve("sales", Reserve { members, ..lines(3, 0) }), "ada").await.unwrap();
     let latest = &changes(&world).await[0];
     assert_ne!(latest.from, latest.to);
@@ -112,7 +112,7 @@ async fn what_is_refused_leaves_neither_change_nor_record() {
     assert!(matches!(too_many, ChangeError::Reserve(ReserveError::TooMany { asked: 10, limit: 9, .. })));
     let nothing = world.app.change(&Asked { limit: Some(0), ..Asked::default() }, "ada").await.unwrap_err();
     assert!(matches!(nothing, ChangeError::Policy(_)));
-    let members = [AgentCode::of("a")].into_iter().collect();
+    let members = [NameCode::of("a")].into_iter().collect();
     let same = world.app.change(&reserve("b", Reserve { members, ..lines(1, 0) }), "ada").await.unwrap_err();
     assert!(matches!(same, ChangeError::Reserve(ReserveError::Ambiguous { .. })));
     assert_eq!(world.dump().await.unwrap(), before);
@@ -200,7 +200,7 @@ async fn changes_get_through_a_storm_of_calls_and_calls_through_changes() {
     for caller in 0..CALLERS {
         let (world, over, moved) = (world.clone(), over.clone(), moved.clone());
         callers.spawn(async move {
-            let (table, agent) = (world.table(), AgentCode::of("sales"));
+            let (table, agent) = (world.table(), NameCode::of("sales"));
             let mut n = 0;
             while !over.load(Ordering::Relaxed) {
                 n += 1;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use flows::{World, policy};
-use headroom::core::ids::{AgentCode, CallId, CampaignCode, Kind, LeadRef};
+use headroom::core::ids::{CallId, CampaignCode, Kind, LeadRef, NameCode};
 use headroom::core::lead::End;
 use headroom::core::reserve::Reserve;
 use headroom::flows::Clock as _;
@@ -19,7 +19,7 @@ const AGENTS: [&str; 3] = ["sales", "support", "billing"];
 async fn world(limit: u32) -> World {
     let world = World::start(policy(limit, limit, 1)).await.unwrap();
     for agent in AGENTS {
-        let members = ["assistant", "number"].map(|id| AgentCode::of(&format!("{agent} {id}")));
+        let members = ["assistant", "number"].map(|id| NameCode::of(&format!("{agent} {id}")));
         let reserve = Reserve { inbound: 1, outbound: 1, members: members.into(), ..Reserve::default() };
         let asked = Asked { reserve: Some((agent.parse().unwrap(), reserve)), ..Asked::default() };
         world.app.change(&asked, "ops").await.unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use flows::{World, policy, start};
 use headroom::core::ids::{
-    AgentCode, CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, Lease, LineKey, Token,
+    CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, Lease, LineKey, NameCode, Token,
 };
 use headroom::core::pool::{Counts, Policy, Pool, Tally};
 use headroom::core::quota::{Quota, Quotas};
@@ -214,7 +214,7 @@ fn lease(campaign: u8, lead: u8, claim: u32, nonce: u32, named: Named, now: Time
 
 fn token(kind: Kind, nonce: u32, named: Named, now: Timestamp) -> Token {
     let token = Token::new(kind, now, nonce);
-    token.known_by(&named.map(AgentCode::of))
+    token.known_by(&named.map(NameCode::of))
 }
 
 /// The place of a kind in the numbers of a reserve; a foreign call is outbound.
@@ -258,7 +258,7 @@ impl Book {
         } else {
             (['i', 'o', 'w', 'c'][place(kind)], asked.lines[place(kind)])
         };
-        (lines > 0).then(|| (BucketKey::from(format!("{}{letter}", AgentCode::of(agent).as_str())), lines))
+        (lines > 0).then(|| (BucketKey::from(format!("{}{letter}", NameCode::of(agent).as_str())), lines))
     }
 
     fn total(&self) -> u32 {
@@ -296,7 +296,7 @@ impl Book {
     fn quotas(&self) -> Quotas {
         let quota = |(name, [lines, per_second, per_day]): (&&'static str, &Bounds)| {
             let (_, members) = QUOTAS.iter().find(|(known, _)| known == name).unwrap();
-            let members = members.iter().map(|id| AgentCode::of(id)).collect();
+            let members = members.iter().map(|id| NameCode::of(id)).collect();
             let [lines, per_second, per_day] =
                 [lines, per_second, per_day].map(|most| most.map(|most| most.try_into().unwrap()));
             (name.parse().unwrap(), Quota { lines, per_second, per_day, members })
@@ -310,7 +310,7 @@ impl Book {
             let [inbound, outbound, web, chat] = asked.lines;
             let binding = if asked.pooled { Binding::Pooled } else { Binding::Strict };
             let (_, members) = AGENTS.iter().find(|(name, _)| name == agent).unwrap();
-            let members = members.iter().filter(|_| asked.members).map(|id| AgentCode::of(id)).collect();
+            let members = members.iter().filter(|_| asked.members).map(|id| NameCode::of(id)).collect();
             (agent.parse().unwrap(), Reserve { inbound, outbound, web, chat, binding, members })
         };
         Reserves::new(self.reserves.iter().map(reserve)).unwrap()
@@ -681,7 +681,7 @@ impl Model {
 
 /// Where the ledger counts a quota.
 fn quota_key(name: &str) -> BucketKey {
-    BucketKey::from(format!("{}#", AgentCode::of(name).as_str()))
+    BucketKey::from(format!("{}#", NameCode::of(name).as_str()))
 }
 
 fn is_paced([_, per_second, per_day]: Bounds) -> bool {
@@ -732,7 +732,7 @@ async fn step(world: &World, model: &mut Model, op: &Op) -> Result<(), TestCaseE
             }
         }
         Op::Observe { call: n, kind, named, stale, twice } => {
-            let (read, agent) = (model.stale(*stale).pool, named.map(AgentCode::of));
+            let (read, agent) = (model.stale(*stale).pool, named.map(NameCode::of));
             for _ in 0..times(*twice) {
                 let seen = table.take_observed(&read, &call(*n), *kind, agent.as_slice(), now).await.unwrap();
                 let (name, pool) = observed(seen);
@@ -741,7 +741,7 @@ async fn step(world: &World, model: &mut Model, op: &Op) -> Result<(), TestCaseE
             }
         }
         Op::Answer { call: n, named, stale, twice } => {
-            let (read, agent) = (model.stale(*stale).pool, named.map(AgentCode::of));
+            let (read, agent) = (model.stale(*stale).pool, named.map(NameCode::of));
             for _ in 0..times(*twice) {
                 let refusal = model.pool.refusal(agent.as_slice(), Kind::Inbound);
                 prop_assert_eq!(refusal.is_none(), model.may_answer(*named), "refusal: {:?}", refusal);
@@ -887,7 +887,7 @@ async fn take(
 ) -> Result<(), TestCaseError> {
     // P1, from the side of the decision: it asks for neither more nor fewer lines than there are.
     if model.pool.campaigns.contains_key(code) {
-        let agent = named.map(AgentCode::of);
+        let agent = named.map(NameCode::of);
         let room = model.pool.room(code, own, agent.as_slice(), now).lines;
         prop_assert_eq!(room, model.room(code, own, named, now));
     }
@@ -1180,7 +1180,7 @@ async fn lines_asked_for_on_an_old_word_do_not_come_from_the_wrong_side_of_the_r
 #[tokio::test]
 async fn callers_answered_on_an_old_word_are_counted_where_they_belong() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
-    let (table, now, anna) = (world.table(), start(), AgentCode::of("anna"));
+    let (table, now, anna) = (world.table(), start(), NameCode::of("anna"));
     let asked = Asked { lines: [1, 0, 0, 0], pooled: false, members: false };
     let book = Book { reserves: BTreeMap::from([("anna", asked)]), ..Book::default() };
     let read = table.read_pool().await.unwrap();

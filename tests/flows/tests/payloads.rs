@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{AgentCode, CallId, ClaimKey, Kind, LineKey, Token};
+use headroom::core::ids::{CallId, ClaimKey, Kind, LineKey, NameCode, Token};
 use headroom::core::lead::{Lead, LeadState};
 use headroom::core::pool::{Counts, Pool, Tally};
 use headroom::flows::Clock as _;
@@ -400,19 +400,19 @@ fn rewritten(body: &[u8], claim: &ClaimKey) -> Vec<u8> {
 
 /// By what the agent of a call is known: who is to answer it, else the first of the ids that the call carries;
 /// a caller on a bare number is for whom the configuration says.
-fn agent_of(body: &[u8]) -> Option<AgentCode> {
+fn agent_of(body: &[u8]) -> Option<NameCode> {
     let body: Value = serde_json::from_slice(body).unwrap();
     let message = &body["message"];
     if message["type"] == "assistant-request" {
-        return Some(AgentCode::of(ASSISTANT));
+        return Some(NameCode::of(ASSISTANT));
     }
     let id = |name: &str| message["call"][name].as_str();
     let is_caller = message["call"]["type"] == "inboundPhoneCall";
     let assistant = id("squadId").or(id("assistantId")).or(is_caller.then_some(ASSISTANT));
-    assistant.or(id("phoneNumberId")).map(AgentCode::of)
+    assistant.or(id("phoneNumberId")).map(NameCode::of)
 }
 
-fn with(mut pool: Pool, call: &CallId, kind: Kind, agent: Option<&AgentCode>, now: Timestamp) -> Pool {
+fn with(mut pool: Pool, call: &CallId, kind: Kind, agent: Option<&NameCode>, now: Timestamp) -> Pool {
     let token = Token::new(kind, now, 0);
     let token = token.known_by(agent);
     pool.lines.insert(LineKey::Observed(call.clone()), token);

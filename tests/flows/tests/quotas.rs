@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flows::{World, policy};
-use headroom::core::ids::{AgentCode, CampaignCode, Kind};
+use headroom::core::ids::{CampaignCode, Kind, NameCode};
 use headroom::core::pool::{Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::flows::Clock as _;
@@ -27,7 +27,7 @@ async fn world(lines: u32) -> World {
 /// Lines, calls per second, calls per day.
 fn quota(bounds: [u32; 3], members: &[&str]) -> Quota {
     let [lines, per_second, per_day] = bounds.map(NonZeroU32::new);
-    Quota { lines, per_second, per_day, members: members.iter().map(|id| AgentCode::of(id)).collect() }
+    Quota { lines, per_second, per_day, members: members.iter().map(|id| NameCode::of(id)).collect() }
 }
 
 async fn set(world: &World, name: &str, quota: Quota) -> Pool {
@@ -71,7 +71,7 @@ async fn s2_12_a_trunk_holds_no_more_than_its_channels_and_another_goes_on() {
     send(&world, "second", "other", 5).await;
     let pool = dispatch(&world).await;
     assert_eq!((held(&pool, "first"), held(&pool, "second"), dials(&world)), (2, 5, 7));
-    let codes = [AgentCode::of("trunk")];
+    let codes = [NameCode::of("trunk")];
     assert_eq!(pool.room(&code("first"), None, &codes, world.clock.now()).rule, Rule::Quota);
 
     // A line that comes back to the trunk is its own.
@@ -92,10 +92,10 @@ async fn callers_count_in_a_quota_and_are_never_refused_for_it() {
     }
     let call = "asks".parse().unwrap();
     let (pool, now) = (world.table().read_pool().await.unwrap(), world.clock.now());
-    let answered = world.table().take_answered(&pool, &call, &[AgentCode::of("trunk")], now).await.unwrap();
+    let answered = world.table().take_answered(&pool, &call, &[NameCode::of("trunk")], now).await.unwrap();
     let Observed::Taken(pool) = answered else { panic!("a quota is none of a caller's business") };
     assert_eq!(pool.uses, pool.uses_of(&pool.reserves, &pool.quotas));
-    assert_eq!(pool.room(&code("c"), None, &[AgentCode::of("trunk")], now).lines, 0);
+    assert_eq!(pool.room(&code("c"), None, &[NameCode::of("trunk")], now).lines, 0);
     send(&world, "c", "trunk", 1).await;
     assert_eq!(dispatch(&world).await.counts.outbound, 0);
 }
@@ -109,7 +109,7 @@ async fn s3_05_a_number_makes_its_calls_of_the_day_and_goes_on_at_midnight() {
     dispatch(&world).await;
     let pool = dispatch(&world).await;
     assert_eq!((pool.counts.outbound, dials(&world)), (3, 3));
-    assert_eq!(pool.room(&code("c"), None, &[AgentCode::of("number")], world.clock.now()).rule, Rule::Daily);
+    assert_eq!(pool.room(&code("c"), None, &[NameCode::of("number")], world.clock.now()).rule, Rule::Daily);
     let status = &world.app.status().await.unwrap().pools[0].quotas[0];
     assert_eq!((status.dialed_today, status.per_day), (Some(3), Some(3)));
 

@@ -103,7 +103,7 @@ async fn only_the_agents_that_are_named_reject_by_any_of_their_names() {
     ] {
         let world = world(policy(3, 0, 0), rejects).await;
         if !members.is_empty() {
-            let members = members.iter().map(|member| headroom::core::ids::AgentCode::of(member)).collect();
+            let members = members.iter().map(|member| headroom::core::ids::NameCode::of(member)).collect();
             let reserve = Reserve { outbound: 1, members, ..Reserve::default() };
             let asked = Asked { reserve: Some(("team".parse().unwrap(), reserve)), ..Asked::default() };
             world.app.change(&asked, "ops").await.unwrap();

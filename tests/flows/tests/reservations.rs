@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{AgentCode, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, Token};
+use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::End;
 use headroom::core::pool::{Counts, Pool, Rule};
 use headroom::core::reserve::{Binding, Reserve, ReserveError};
@@ -94,9 +94,9 @@ impl Scene {
         let (campaign, now) = (code("by hand"), self.world.clock.now());
         let lead = LeadRef::of(&format!("lead-{}", self.calls).parse().unwrap());
         let key = LineKey::Claim(ClaimKey { campaign: campaign.clone(), lead, claim: 1 });
-        let token = Token::new(Kind::Outbound, now, self.calls).known_by([&AgentCode::of(agent)]);
+        let token = Token::new(Kind::Outbound, now, self.calls).known_by([&NameCode::of(agent)]);
         let (pool, lease) = (self.pool().await, Lease { key: key.clone(), token });
-        let room = pool.room(&campaign, None, &[AgentCode::of(agent)], now);
+        let room = pool.room(&campaign, None, &[NameCode::of(agent)], now);
         let taken = self.world.table().take(&pool, &campaign, None, &[lease], now).await.unwrap();
         let granted = matches!(taken, Taken::Granted(_));
         assert_eq!(granted, room.lines > 0, "the decision and the write agree");
@@ -187,7 +187,7 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
         call: call.parse().unwrap(),
         org: None,
         kind: Some(Kind::Inbound),
-        assistants: vec![AgentCode::of(assistant)],
+        assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
         happened: Happened::Live,
@@ -893,7 +893,7 @@ async fn a_caller_who_was_seen_ringing_is_answered_within_reserves_only() {
         assert_eq!(answer(&scene.world, call, agent).await, expected);
     }
     let pool = scene.pool().await;
-    assert_eq!(pool.refusal(&[AgentCode::of("B")], Kind::Inbound), Some(Rule::Limit));
+    assert_eq!(pool.refusal(&[NameCode::of("B")], Kind::Inbound), Some(Rule::Limit));
 }
 
 /// A bare number's `ringing` does not say who will answer: its line is counted as the number's, and no full reserve
@@ -913,7 +913,7 @@ async fn a_caller_who_was_seen_ringing_under_another_name_does_not_take_a_reserv
 /// Calls are an agent's by its name, and by each id that it is known by.
 #[tokio::test]
 async fn an_agent_is_known_by_its_member_ids() {
-    let members = ["as-sales", "ph-sales"].map(AgentCode::of).into_iter().collect();
+    let members = ["as-sales", "ph-sales"].map(NameCode::of).into_iter().collect();
     let mut scene = Scene::of(4).await;
     scene.reserve("sales", Reserve { members, ..of_kind(Kind::Inbound, 3) }).await;
     assert_eq!(scene.starts("as-other", Kind::Inbound, 5).await, 1);

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{AgentCode, CallId, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, Token};
+use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::End;
 use headroom::core::pool::{Counts, Pool, Rule};
 use headroom::core::reserve::Reserve;
@@ -56,7 +56,7 @@ fn event(call: &CallId, kind: Kind, agent: &str, happened: Happened) -> CallEven
         call: call.clone(),
         org,
         kind: Some(kind),
-        assistants: vec![AgentCode::of(agent)],
+        assistants: vec![NameCode::of(agent)],
         number,
         claims,
         happened,
@@ -119,7 +119,7 @@ async fn dial(
         Some(pool) => pool,
         None => table.read_pool().await.unwrap(),
     };
-    let agent = agent.map(AgentCode::of);
+    let agent = agent.map(NameCode::of);
     let mut refused = 0;
     loop {
         let (item, room) = pool.roomiest(campaign, cap, agent.as_slice(), now);
@@ -582,7 +582,7 @@ async fn play(world: &World, ops: &[Op]) {
             Op::Answer { call: n, agent } => {
                 let call = call(u32::from(*n) + step / 40 * 100);
                 let agent = agents[usize::from(*agent)];
-                let code = AgentCode::of(agent);
+                let code = NameCode::of(agent);
                 let ask = event(&call, Kind::Inbound, agent, Happened::Nothing);
                 let known = before.lines.contains_key(&LineKey::Observed(call.clone()));
                 let answer = world.app.answer(&ask, &callers(agent)).await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{AgentCode, CallId, CampaignCode, Kind, LineKey};
+use headroom::core::ids::{CallId, CampaignCode, Kind, LineKey, NameCode};
 use headroom::core::lead::{End, Outcome};
 use headroom::core::refusal::{Basis, Fate, HeldLine, Refusal};
 use headroom::core::reserve::Reserve;
@@ -32,7 +32,7 @@ fn event(call: &str, kind: Kind, assistant: &str, happened: Happened) -> CallEve
         call: call.parse().unwrap(),
         org: None,
         kind: Some(kind),
-        assistants: vec![AgentCode::of(assistant)],
+        assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
         happened,
@@ -114,7 +114,7 @@ async fn hang_up(world: &World, call: &str) {
 async fn a_refused_caller_leaves_one_record_of_that_instant() {
     let world = World::start(policy(3, 3, 0)).await.unwrap();
     usage(&world).await;
-    let reserve = Reserve { inbound: 1, members: [AgentCode::of("as-desk")].into(), ..Reserve::default() };
+    let reserve = Reserve { inbound: 1, members: [NameCode::of("as-desk")].into(), ..Reserve::default() };
     let asked = Asked { reserve: Some(("desk".parse().unwrap(), reserve)), ..Asked::default() };
     world.app.change(&asked, "ops").await.unwrap();
     world.observed("a", Kind::Inbound, Some("other")).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_refused_caller_leaves_one_record_of_that_instant() {
     assert_eq!(answer(&world, "late", "as-other", "").await, Answer::Refusal("busy".into()));
 
     let record = refusal(&world, "late").await;
-    let code = AgentCode::of("as-other").as_str().to_owned();
+    let code = NameCode::of("as-other").as_str().to_owned();
     assert_eq!((record.at, record.since, record.fate), (at, at, Fate::Busy));
     assert_eq!((record.rule.as_str(), record.kind.as_str(), record.agent), ("shared", "inbound", Some(code)));
     let lines = record.lines;
@@ -139,7 +139,7 @@ async fn a_refused_caller_leaves_one_record_of_that_instant() {
         campaign: campaign.map(Into::into),
         since,
     };
-    let other = AgentCode::of("other");
+    let other = NameCode::of("other");
     assert_eq!(
         record.longest,
         [held("inbound", other.as_str(), None, at - seconds(60)), held("outbound", "sales", Some("c"), at)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use headroom::core::ids::AgentCode;
+use headroom::core::ids::NameCode;
 use serde_json::Value;
 
 use crate::others::Estimate;
@@ -63,7 +63,7 @@ impl Bounds {
         let words: Vec<&str> = text.split(' ').collect();
         let most = |nth: usize| words.get(nth).and_then(|word| word.parse().ok());
         let others = words.iter().skip(3).map(|code| (*code).to_owned());
-        let codes = std::iter::once(AgentCode::of(name).as_str().to_owned()).chain(others).collect();
+        let codes = std::iter::once(NameCode::of(name).as_str().to_owned()).chain(others).collect();
         Self { codes, most: [most(0), most(1), most(2)] }
     }
 
@@ -108,7 +108,7 @@ impl Reserved {
         let is_pooled = words.get(4) == Some(&"pooled");
         let by_kind = vec![("i", number(0)), ("of", number(1)), ("w", number(2)), ("c", number(3))];
         let all = vec![("iofwc", by_kind.iter().map(|(_, lines)| lines).sum())];
-        let own = AgentCode::of(agent).as_str().to_owned();
+        let own = NameCode::of(agent).as_str().to_owned();
         let others = words.iter().skip(5).map(|code| (*code).to_owned());
         Self {
             codes: std::iter::once(own).chain(others).collect(),

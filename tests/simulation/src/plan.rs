@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Duration;
 
-use headroom::core::ids::{AgentCode, AgentName};
+use headroom::core::ids::{AgentName, NameCode};
 use headroom::core::pool::Policy;
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{Binding, Reserve};
@@ -395,7 +395,7 @@ fn some_wish(c: &mut fastrand::Rng, lines: u32) -> Asked {
         web: few(c),
         chat: if c.u8(0..8) == 0 { 1 } else { 0 },
         binding: if c.bool() { Binding::Strict } else { Binding::Pooled },
-        members: [AgentCode::of(&assistant)].into(),
+        members: [NameCode::of(&assistant)].into(),
     };
     Asked { reserve: Some((agent(AGENTS[nth]), reserve)), ..Asked::default() }
 }
@@ -407,7 +407,7 @@ fn some_quota(c: &mut fastrand::Rng, lines: u32) -> Asked {
     let (per_second, per_day) = (bound(c, 3), bound(c, 12));
     let lines = bound(c, lines).or(per_second.or(per_day).is_none().then_some(NonZeroU32::MIN));
     let member = if c.u8(0..4) == 0 { Traffic::default().assistant_id } else { "ph".into() };
-    let quota = Quota { lines, per_second, per_day, members: [AgentCode::of(&member)].into() };
+    let quota = Quota { lines, per_second, per_day, members: [NameCode::of(&member)].into() };
     Asked { quota: Some(("trunk".parse().expect("a name"), quota)), ..Asked::default() }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use headroom::core::ids::AgentCode;
+use headroom::core::ids::NameCode;
 use headroom::core::pool::Policy;
 use headroom::core::reserve::Reserve;
 use headroom::core::shard::Sizes;
@@ -113,7 +113,7 @@ pub fn scenarios() -> Vec<Scenario> {
     let wishes = [("desk", 1, 0), ("sales", 0, 1), ("desk", 0, 0)];
     reserved.changes.extend(wishes.into_iter().zip([0, 20, 40]).map(
         |((name, inbound, outbound), second)| {
-            let members = [AgentCode::of(if name == "desk" { &callers.assistant_id } else { "as" })].into();
+            let members = [NameCode::of(if name == "desk" { &callers.assistant_id } else { "as" })].into();
             let reserve = Reserve { inbound, outbound, members, ..Reserve::default() };
             let asked = Asked { reserve: Some((agent(name), reserve)), ..Asked::default() };
             (Duration::from_secs(second), Change::Operate(asked))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::ids::{AgentCode, AgentName, CampaignCode, CampaignId, LeadId, OrgName, PhoneNumber};
+use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, NameCode, OrgName, PhoneNumber};
 use super::window::{Window, zone};
 
 /// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
@@ -194,10 +194,10 @@ impl TryFrom<UncheckedSpec> for Spec {
 
 impl Spec {
     /// What its calls are known by, the most telling first.
-    pub fn codes(&self) -> Vec<AgentCode> {
+    pub fn codes(&self) -> Vec<NameCode> {
         let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
         let name = self.agent.iter().map(AgentName::code);
-        let ids = ids.into_iter().flatten().map(|id| AgentCode::of(id));
+        let ids = ids.into_iter().flatten().map(|id| NameCode::of(id));
         name.chain(ids).chain(self.org.iter().map(OrgName::code)).collect()
     }
 

@@ -134,8 +134,8 @@ text_id!(
 
 impl AgentName {
     /// The code of the agent's name.
-    pub fn code(&self) -> AgentCode {
-        AgentCode::of(&self.0)
+    pub fn code(&self) -> NameCode {
+        NameCode::of(&self.0)
     }
 }
 
@@ -144,15 +144,15 @@ impl OrgName {
     pub const MAIN: &str = "main";
 
     /// The code of the organisation's name.
-    pub fn code(&self) -> AgentCode {
-        AgentCode::of(&self.0)
+    pub fn code(&self) -> NameCode {
+        NameCode::of(&self.0)
     }
 }
 
 impl QuotaName {
     /// The code of the quota's name.
-    pub fn code(&self) -> AgentCode {
-        AgentCode::of(&self.0)
+    pub fn code(&self) -> NameCode {
+        NameCode::of(&self.0)
     }
 }
 
@@ -233,9 +233,9 @@ pub struct LeadRef(String);
 /// name, or of the id of its assistant, squad, phone number or organisation. Two agents of one pool that meet in one
 /// code are refused when they are configured, and so are two quotas.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AgentCode(String);
+pub struct NameCode(String);
 
-const AGENT_LEN: usize = 3;
+const NAME_LEN: usize = 3;
 const CODE_LEN: usize = 5;
 const MESSAGE_LEN: usize = 8;
 const REF_LEN: usize = 9;
@@ -251,10 +251,10 @@ impl CampaignCode {
     }
 }
 
-impl AgentCode {
+impl NameCode {
     /// The code of a name or an id.
     pub fn of(text: &str) -> Self {
-        Self(short_hash(&[text], AGENT_LEN))
+        Self(short_hash(&[text], NAME_LEN))
     }
     /// The code as text.
     pub fn as_str(&self) -> &str {
@@ -262,13 +262,13 @@ impl AgentCode {
     }
 }
 
-impl AgentCode {
+impl NameCode {
     /// Codes that stand one behind the other.
     pub fn split(text: &str) -> Result<Vec<Self>, IdError> {
         let mut rest = text;
         let mut codes = Vec::new();
         while !rest.is_empty() {
-            let (code, behind) = rest.split_at_checked(AGENT_LEN).unwrap_or((rest, ""));
+            let (code, behind) = rest.split_at_checked(NAME_LEN).unwrap_or((rest, ""));
             codes.push(code.parse()?);
             rest = behind;
         }
@@ -276,13 +276,13 @@ impl AgentCode {
     }
 }
 
-impl FromStr for AgentCode {
+impl FromStr for NameCode {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text.len() == AGENT_LEN && is_base64url(text) {
+        if text.len() == NAME_LEN && is_base64url(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(IdError { what: "agent code", problem: "is not 3 base64url characters" })
+            Err(IdError { what: "code", problem: "is not 3 base64url characters" })
         }
     }
 }
@@ -514,15 +514,15 @@ impl Token {
     }
 
     /// The same for a call that is known by these codes, the first four of them.
-    pub fn known_by<'a>(mut self, codes: impl IntoIterator<Item = &'a AgentCode>) -> Self {
+    pub fn known_by<'a>(mut self, codes: impl IntoIterator<Item = &'a NameCode>) -> Self {
         self.0.truncate(self.bare_len());
         codes.into_iter().take(MOST_CODES).for_each(|code| self.0.push_str(code.as_str()));
         self
     }
 
     /// The codes that the call is known by.
-    pub fn codes(&self) -> Vec<AgentCode> {
-        AgentCode::split(&self.0[self.bare_len()..]).expect("a token ends with codes or does not construct")
+    pub fn codes(&self) -> Vec<NameCode> {
+        NameCode::split(&self.0[self.bare_len()..]).expect("a token ends with codes or does not construct")
     }
 
     /// The same for a line of another item of the ledger than the first: the kind's letter is a capital then,
@@ -596,7 +596,7 @@ impl FromStr for Token {
         }
         let long = long + usize::from(is_sharded);
         let codes = bytes.len().saturating_sub(long);
-        let fits = bytes.len() >= long && codes % AGENT_LEN == 0 && codes <= MOST_CODES * AGENT_LEN;
+        let fits = bytes.len() >= long && codes % NAME_LEN == 0 && codes <= MOST_CODES * NAME_LEN;
         if fits && bytes[1..].iter().all(|b| DIGITS.contains(b)) {
             Ok(Self(text.to_owned()))
         } else {
@@ -670,7 +670,7 @@ mod tests {
             for kind in Kind::ALL {
                 let bare = Token::new(kind, now, nonce);
                 prop_assert_eq!(bare.codes(), []);
-                let codes: Vec<_> = (0..5).map(|n| AgentCode::of(&format!("{nonce} {n}"))).collect();
+                let codes: Vec<_> = (0..5).map(|n| NameCode::of(&format!("{nonce} {n}"))).collect();
                 let one = bare.clone().known_by(&codes[..1]);
                 prop_assert_eq!(one.codes(), &codes[..1]);
                 let four = one.clone().known_by(&codes);

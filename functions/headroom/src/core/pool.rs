@@ -6,7 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::ids::{AgentCode, CampaignCode, Kind, Lease, LineKey, OrgId, Token};
+use super::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgId, Token};
 use super::quota::{self, Pace, Quota, Quotas};
 use super::reserve::{Bucket, BucketKey, Reserves, Uses};
 use super::shard::Shard;
@@ -138,7 +138,7 @@ impl Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// What its calls are known by, the most telling first.
-    pub codes: Vec<AgentCode>,
+    pub codes: Vec<NameCode>,
     /// Lines its calls hold.
     pub held: u32,
     /// Leads that ended well: reached.
@@ -286,7 +286,7 @@ impl Pool {
         &self,
         campaign: &CampaignCode,
         campaign_cap: Option<u32>,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         now: Timestamp,
     ) -> Room {
         if now < self.hold_until {
@@ -323,30 +323,30 @@ impl Pool {
     }
 
     /// The paced quotas of calls known by these codes, and where each is counted.
-    pub fn paced<'a>(&'a self, codes: &'a [AgentCode]) -> impl Iterator<Item = (BucketKey, &'a Quota)> {
+    pub fn paced<'a>(&'a self, codes: &'a [NameCode]) -> impl Iterator<Item = (BucketKey, &'a Quota)> {
         let paced = self.quotas.of(codes).filter(|(_, quota)| quota.is_paced());
         paced.map(|(name, quota)| (BucketKey::quota(name), quota))
     }
 
     /// Dials that the paces of their quotas allow at `now` for calls known by these codes.
-    pub fn slots(&self, codes: &[AgentCode], now: Timestamp) -> u32 {
+    pub fn slots(&self, codes: &[NameCode], now: Timestamp) -> u32 {
         let slots = self.paced(codes).flat_map(|(key, quota)| quota.slots(self.pace(&key), now));
         slots.map(|(_, slots)| slots).min().unwrap_or(u32::MAX)
     }
 
     /// When each of `dials` dials that are granted at `now` is to be made: at once, unless a quota has a rate.
-    pub fn starts(&self, codes: &[AgentCode], dials: u32, now: Timestamp) -> Vec<Timestamp> {
+    pub fn starts(&self, codes: &[NameCode], dials: u32, now: Timestamp) -> Vec<Timestamp> {
         let paced: Vec<_> = self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))).collect();
         quota::starts(&paced, dials, now)
     }
 
     /// When to look again for calls known by these codes, if a quota's rate is what they wait for.
-    pub fn paced_until(&self, codes: &[AgentCode]) -> Option<Timestamp> {
+    pub fn paced_until(&self, codes: &[NameCode]) -> Option<Timestamp> {
         quota::opens(self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))))
     }
 
     /// What the call that holds a line is known by: its token says, or its campaign's tally.
-    pub fn codes(&self, key: &LineKey, token: &Token) -> Vec<AgentCode> {
+    pub fn codes(&self, key: &LineKey, token: &Token) -> Vec<NameCode> {
         let mut codes = token.codes();
         if let LineKey::Claim(claim) = key
             && let Some(tally) = self.campaigns.get(&claim.campaign)
@@ -364,8 +364,8 @@ impl Pool {
 
     /// Which of the codes that a call may be known by are worth keeping with its line: that of the agent whose
     /// reserve counts it, else the first, which a later reserve may be for; and those that a quota knows.
-    pub fn telling(&self, codes: &[AgentCode]) -> Vec<AgentCode> {
-        let mut telling: Vec<AgentCode> = self.reserves.telling(codes).cloned().into_iter().collect();
+    pub fn telling(&self, codes: &[NameCode]) -> Vec<NameCode> {
+        let mut telling: Vec<NameCode> = self.reserves.telling(codes).cloned().into_iter().collect();
         for code in codes {
             if !telling.contains(code) && self.quotas.of(std::slice::from_ref(code)).next().is_some() {
                 telling.push(code.clone());
@@ -375,7 +375,7 @@ impl Pool {
     }
 
     /// Where the next line for a call known by these codes would come from.
-    pub fn source(&self, codes: &[AgentCode], kind: Kind) -> Source {
+    pub fn source(&self, codes: &[NameCode], kind: Kind) -> Source {
         match self.reserves.bucket(codes, kind) {
             Some(bucket) if self.uses.held(&bucket.key) < bucket.reserved => Source::Reserve(bucket),
             full => Source::Shared(full),
@@ -383,7 +383,7 @@ impl Pool {
     }
 
     /// Why a caller, or a browser, would find no line now; nothing if there is one.
-    pub fn refusal(&self, codes: &[AgentCode], kind: Kind) -> Option<Rule> {
+    pub fn refusal(&self, codes: &[NameCode], kind: Kind) -> Option<Rule> {
         let is_shared = matches!(self.source(codes, kind), Source::Shared(_));
         if self.free() == 0 {
             Some(Rule::Limit)
@@ -393,7 +393,7 @@ impl Pool {
     }
 
     /// Whether a call of this kind, known by these codes, that holds a line already holds one that it may have.
-    pub fn is_within(&self, codes: &[AgentCode], kind: Kind) -> bool {
+    pub fn is_within(&self, codes: &[NameCode], kind: Kind) -> bool {
         let in_reserve = self
             .reserves
             .bucket(codes, kind)

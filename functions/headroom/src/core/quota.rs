@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ids::{AgentCode, IdError, QuotaName};
+use super::ids::{IdError, NameCode, QuotaName};
 use super::pool::Rule;
 use super::reserve::BucketKey;
 
@@ -28,7 +28,7 @@ pub struct Quota {
     /// Most calls that Headroom begins in a day of the UTC calendar.
     pub per_day: Option<NonZeroU32>,
     /// By which phone numbers, organisations, assistants or squads it knows them besides its name.
-    pub members: BTreeSet<AgentCode>,
+    pub members: BTreeSet<NameCode>,
 }
 
 impl Quota {
@@ -197,7 +197,7 @@ impl Quotas {
     /// If two names have one code.
     pub fn new(quotas: impl IntoIterator<Item = (QuotaName, Quota)>) -> Result<Self, QuotaError> {
         let quotas: BTreeMap<_, _> = quotas.into_iter().filter(|(_, quota)| !quota.is_empty()).collect();
-        let mut known: BTreeMap<AgentCode, &QuotaName> = BTreeMap::new();
+        let mut known: BTreeMap<NameCode, &QuotaName> = BTreeMap::new();
         for name in quotas.keys() {
             if let Some(other) = known.insert(name.code(), name) {
                 return Err(QuotaError::Ambiguous { one: other.clone(), other: name.clone() });
@@ -227,14 +227,14 @@ impl Quotas {
     }
 
     /// The quotas that calls known by these codes count in.
-    pub fn of<'a>(&'a self, codes: &'a [AgentCode]) -> impl Iterator<Item = (&'a QuotaName, &'a Quota)> {
+    pub fn of<'a>(&'a self, codes: &'a [NameCode]) -> impl Iterator<Item = (&'a QuotaName, &'a Quota)> {
         self.0.iter().filter(move |(name, quota)| {
             codes.iter().any(|code| quota.members.contains(code) || name.code() == *code)
         })
     }
 
     /// Where the ledger counts the lines of calls known by these codes.
-    pub fn keys<'a>(&'a self, codes: &'a [AgentCode]) -> impl Iterator<Item = BucketKey> + 'a {
+    pub fn keys<'a>(&'a self, codes: &'a [NameCode]) -> impl Iterator<Item = BucketKey> + 'a {
         self.of(codes).map(|(name, _)| BucketKey::quota(name))
     }
 }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_call_may_count_in_several_quotas_and_an_empty_one_is_none() {
         let name = |text: &str| text.parse::<QuotaName>().expect("a name");
-        let code = AgentCode::of("number");
+        let code = NameCode::of("number");
         let one = Quota { lines: some(3), members: [code.clone()].into(), ..Quota::default() };
         let quotas = Quotas::default().with(name("trunk"), one.clone()).expect("one");
         let quotas = quotas.with(name("org"), Quota { per_day: some(9), ..one }).expect("two");
@@ -335,7 +335,7 @@ mod tests {
         #[test]
         fn quotas_and_paces_survive_their_text_form(lines: u32, per_second: u32, per_day: u32, ms in 0_i64..4_000_000_000_000,
                                                     members in proptest::collection::btree_set("[a-z]{1,9}", 0..4)) {
-            let members = members.iter().map(|member| AgentCode::of(member)).collect();
+            let members = members.iter().map(|member| NameCode::of(member)).collect();
             let quota =
                 Quota { lines: some(lines), per_second: some(per_second), per_day: some(per_day), members };
             prop_assert_eq!(quota.to_string().parse::<Quota>(), Ok(quota.clone()));

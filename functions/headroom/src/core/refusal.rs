@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::campaign::Campaign;
-use super::ids::{AgentCode, CampaignCode, Kind, LineKey, QuotaName, Token};
+use super::ids::{CampaignCode, Kind, LineKey, NameCode, QuotaName, Token};
 use super::pool::{Pool, Rule, Source};
 use super::quota;
 use super::reserve::BucketKey;
@@ -173,7 +173,7 @@ pub struct Asker<'a> {
     /// What kind of call it would have been.
     pub kind: Kind,
     /// What it would have been known by, the most telling first.
-    pub codes: &'a [AgentCode],
+    pub codes: &'a [NameCode],
     /// The campaign that it would have been dialed for.
     pub campaign: Option<&'a Campaign>,
     /// The asker's own line, where one was recorded although there was none to have.
@@ -481,7 +481,7 @@ mod tests {
                 _ => LineKey::Observed(format!("call-{n}").parse().expect("an id")),
             };
             let since = after(n as i64 - 60);
-            let token = Token::new(*kind, since, n as u32).known_by([&AgentCode::of(agent)]);
+            let token = Token::new(*kind, since, n as u32).known_by([&NameCode::of(agent)]);
             pool.lines.insert(key, token);
         }
         count(&mut pool, campaign);
@@ -537,7 +537,7 @@ mod tests {
         let reserve = Reserve { inbound: 2, ..Reserve::default() };
         some.reserves = some.reserves.with("desk".parse().expect("a name"), reserve, 3).expect("it fits");
         count(&mut some, &campaigns[0]);
-        let (desk, other) = (AgentCode::of("desk"), AgentCode::of("other"));
+        let (desk, other) = (NameCode::of("desk"), NameCode::of("other"));
         let caller = |code| Asker {
             kind: Kind::Inbound,
             codes: std::slice::from_ref(code),
@@ -582,7 +582,7 @@ mod tests {
         let refusal = Refusal::of(&asker, Refuser::Rule(Rule::Limit), Fate::Busy, &some, &known, now());
         assert_eq!(refusal.longest.len(), 50);
         assert_eq!(refusal.longest[0].since, after(-60));
-        let desk = Some(AgentCode::of("desk").as_str().to_owned());
+        let desk = Some(NameCode::of("desk").as_str().to_owned());
         let group =
             Holders { lines: 399, kind: "inbound".into(), agent: desk, campaign: None, since: after(-60) };
         assert_eq!(refusal.holders, [group]);

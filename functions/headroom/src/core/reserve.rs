@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use super::ids::{AgentCode, AgentName, IdError, Kind, QuotaName};
+use super::ids::{AgentName, IdError, Kind, NameCode, QuotaName};
 use super::quota::Quotas;
 
 /// What an agent's reserve binds.
@@ -55,7 +55,7 @@ pub struct Reserve {
     /// What these bind.
     pub binding: Binding,
     /// By which assistants, squads and phone numbers the agent is known besides its name.
-    pub members: BTreeSet<AgentCode>,
+    pub members: BTreeSet<NameCode>,
 }
 
 impl Reserve {
@@ -141,7 +141,7 @@ impl Reserves {
     pub fn new(reserves: impl IntoIterator<Item = (AgentName, Reserve)>) -> Result<Self, ReserveError> {
         let reserves: BTreeMap<_, _> =
             reserves.into_iter().filter(|(_, reserve)| reserve.total() > 0).collect();
-        let mut known: BTreeMap<AgentCode, &AgentName> = BTreeMap::new();
+        let mut known: BTreeMap<NameCode, &AgentName> = BTreeMap::new();
         for (name, reserve) in &reserves {
             for code in reserve.members.iter().cloned().chain([name.code()]) {
                 if let Some(other) = known.insert(code, name).filter(|other| *other != name) {
@@ -186,7 +186,7 @@ impl Reserves {
     }
 
     /// The agent that a code stands for.
-    pub fn agent(&self, code: &AgentCode) -> Option<&AgentName> {
+    pub fn agent(&self, code: &NameCode) -> Option<&AgentName> {
         let is_meant =
             |(name, reserve): &(&AgentName, &Reserve)| name.code() == *code || reserve.members.contains(code);
         self.0.iter().find(is_meant).map(|(name, _)| name)
@@ -194,13 +194,13 @@ impl Reserves {
 
     /// Which of the codes that a call's agent may be known by tells the most: the first one that an agent with
     /// a reserve is known by, else the first.
-    pub fn telling<'a>(&self, codes: &'a [AgentCode]) -> Option<&'a AgentCode> {
+    pub fn telling<'a>(&self, codes: &'a [NameCode]) -> Option<&'a NameCode> {
         codes.iter().find(|code| self.agent(code).is_some()).or(codes.first())
     }
 
     /// The reserve that counts calls of a kind that are known by these codes, if one does: that of the first
     /// agent whom one of them stands for.
-    pub fn bucket(&self, codes: &[AgentCode], kind: Kind) -> Option<Bucket> {
+    pub fn bucket(&self, codes: &[NameCode], kind: Kind) -> Option<Bucket> {
         let name = codes.iter().find_map(|code| self.agent(code))?;
         let reserve = &self.0[name];
         let reserved = reserve.of(kind);
@@ -278,7 +278,7 @@ impl Uses {
     pub fn of(
         reserves: &Reserves,
         quotas: &Quotas,
-        lines: impl IntoIterator<Item = (Kind, Vec<AgentCode>)>,
+        lines: impl IntoIterator<Item = (Kind, Vec<NameCode>)>,
     ) -> Self {
         let mut uses = Self::default();
         let reserved: BTreeMap<_, _> =
@@ -319,8 +319,8 @@ mod tests {
         Reserve { inbound, outbound, binding, ..Reserve::default() }
     }
 
-    fn lines(agent: &str, kind: Kind, lines: usize) -> Vec<(Kind, Vec<AgentCode>)> {
-        vec![(kind, vec![AgentCode::of(agent)]); lines]
+    fn lines(agent: &str, kind: Kind, lines: usize) -> Vec<(Kind, Vec<NameCode>)> {
+        vec![(kind, vec![NameCode::of(agent)]); lines]
     }
 
     #[test]
@@ -335,13 +335,13 @@ mod tests {
 
     #[test]
     fn agents_that_cannot_be_told_apart_are_refused() {
-        let members = BTreeSet::from([AgentCode::of("assistant")]);
+        let members = BTreeSet::from([NameCode::of("assistant")]);
         let one = Reserve { members, ..reserve(1, 0, Binding::Strict) };
         let some = Reserves::default().with(name("a"), one.clone(), 10).expect("it fits");
         assert!(matches!(some.with(name("b"), one, 10), Err(ReserveError::Ambiguous { .. })));
-        assert_eq!(some.agent(&AgentCode::of("assistant")), Some(&name("a")));
-        assert_eq!(some.agent(&AgentCode::of("a")), Some(&name("a")));
-        assert_eq!(some.agent(&AgentCode::of("b")), None);
+        assert_eq!(some.agent(&NameCode::of("assistant")), Some(&name("a")));
+        assert_eq!(some.agent(&NameCode::of("a")), Some(&name("a")));
+        assert_eq!(some.agent(&NameCode::of("b")), None);
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
         fn a_reserve_survives_its_text_form(inbound: u32, outbound: u32, web: u32, chat: u32, pooled: bool,
                                             members in proptest::collection::btree_set("[a-z]{1,9}", 0..4)) {
             let binding = if pooled { Binding::Pooled } else { Binding::Strict };
-            let members = members.iter().map(|member| AgentCode::of(member)).collect();
+            let members = members.iter().map(|member| NameCode::of(member)).collect();
             let reserve = Reserve { inbound, outbound, web, chat, binding, members };
             prop_assert_eq!(reserve.to_string().parse::<Reserve>(), Ok(reserve));
         }

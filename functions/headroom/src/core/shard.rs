@@ -34,7 +34,7 @@ use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 
-use super::ids::{AgentCode, AgentName, CampaignCode, Kind, Lease, LineKey, Token};
+use super::ids::{AgentName, CampaignCode, Kind, Lease, LineKey, NameCode, Token};
 use super::pool::{Policy, Pool, Room, Rule, Tally};
 use super::quota::{Quota, Quotas};
 use super::reserve::{BucketKey, Reserve, Reserves};
@@ -213,7 +213,7 @@ impl Pool {
         &self,
         campaign: &CampaignCode,
         cap: Option<u32>,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         now: Timestamp,
     ) -> (&Self, Room) {
         let room = |item| {
@@ -234,7 +234,7 @@ impl Pool {
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
     /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
     /// day are not: they are begun in one item alone, and counted there.
-    pub fn for_taking<'a>(&self, item: &'a Self, codes: &[AgentCode]) -> Option<Cow<'a, Self>> {
+    pub fn for_taking<'a>(&self, item: &'a Self, codes: &[NameCode]) -> Option<Cow<'a, Self>> {
         if !self.is_spread() || self.quotas.of(codes).next().is_none() {
             return Some(Cow::Borrowed(item));
         }
@@ -284,7 +284,7 @@ impl Pool {
 
     /// The items in the order in which an observed call looks for its line: those first that have one in its agent's
     /// own reserve, then those with the most lines that it may have, then the least overfull.
-    pub fn for_observed(&self, codes: &[AgentCode], kind: Kind) -> Vec<&Self> {
+    pub fn for_observed(&self, codes: &[NameCode], kind: Kind) -> Vec<&Self> {
         let mut items: Vec<&Self> = self.live_items().iter().collect();
         items.sort_by_key(|item| {
             let reserve = item.reserves.bucket(codes, kind);
@@ -616,7 +616,7 @@ mod tests {
             {
                 let token = Token::new(KINDS[usize::from(*kind) % 4], Timestamp::UNIX_EPOCH, n as u32);
                 let agent = AGENTS.get(usize::from(*agent) % 3);
-                let token = token.known_by(&agent.map(|agent| AgentCode::of(agent)));
+                let token = token.known_by(&agent.map(|agent| NameCode::of(agent)));
                 item.lines.insert(LineKey::Observed(format!("call-{n}").parse().expect("an id")), token);
             }
             item.counts = Counts::of(item.lines.values());

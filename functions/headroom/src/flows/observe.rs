@@ -4,7 +4,7 @@
 //! claim: it counts if that line is on the ledger and its lead has this call, or none yet.
 
 use crate::config::Callers;
-use crate::core::ids::{AgentCode, AgentName, CallId, ClaimKey, Kind, LineKey, PhoneNumber, Token};
+use crate::core::ids::{AgentName, CallId, ClaimKey, Kind, LineKey, NameCode, PhoneNumber, Token};
 use crate::core::lead::{End, Lead, LeadState};
 use crate::core::pool::{Pool, Rule};
 use crate::core::refusal::{Fate, Refuser};
@@ -143,7 +143,7 @@ impl App {
         pool: &Pool,
         call: &CallId,
         kind: Option<Kind>,
-        codes: &[AgentCode],
+        codes: &[NameCode],
     ) -> Result<Effect, TableError> {
         let Some(kind) = kind else { return Ok(Effect::None) };
         if pool.lines.contains_key(&LineKey::Observed(call.clone()))
@@ -213,7 +213,7 @@ impl App {
         if self.table.read_ended(&event.call).await?.is_some() {
             return Ok(refusal());
         }
-        let mut codes = vec![AgentCode::of(assistant)];
+        let mut codes = vec![NameCode::of(assistant)];
         codes.extend(event.codes());
         let telling = self.known_by(&pool, &codes, event.org.as_ref());
         match self.take_line(&pool, &event.call, Kind::Inbound, &telling, true).await? {
@@ -269,7 +269,7 @@ impl App {
 }
 
 /// What the line of an observed call is known by.
-fn held_by(pool: &Pool, call: &CallId) -> Vec<AgentCode> {
+fn held_by(pool: &Pool, call: &CallId) -> Vec<NameCode> {
     pool.lines.get(&LineKey::Observed(call.clone())).map(Token::codes).unwrap_or_default()
 }
 

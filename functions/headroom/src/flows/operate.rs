@@ -141,12 +141,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::core::ids::AgentCode;
+    use crate::core::ids::NameCode;
     use crate::core::reserve::Binding;
 
     #[test]
     fn what_nobody_asked_for_stays() {
-        let members = BTreeSet::from([AgentCode::of("assistant")]);
+        let members = BTreeSet::from([NameCode::of("assistant")]);
         let present = Reserve { inbound: 3, binding: Binding::Pooled, members, ..Reserve::default() };
         let agent: AgentName = "sales".parse().expect("a name");
         let mut pool = Pool::new(Policy::new(10, 7, 3).expect("a policy"));

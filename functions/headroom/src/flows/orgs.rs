@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{App, StartError};
 use crate::config::{ConfigError, Keys, OrgSettings};
-use crate::core::ids::{AgentCode, CallId, OrgId, OrgName};
+use crate::core::ids::{CallId, NameCode, OrgId, OrgName};
 use crate::core::pool::Pool;
 use crate::core::timers::Timers;
 use crate::logging::chain;
@@ -92,7 +92,7 @@ impl App {
     }
 
     /// The codes that are kept with the line of an observed call, of all that it is known by.
-    pub(super) fn known_by(&self, pool: &Pool, codes: &[AgentCode], org: Option<&OrgId>) -> Vec<AgentCode> {
+    pub(super) fn known_by(&self, pool: &Pool, codes: &[NameCode], org: Option<&OrgId>) -> Vec<NameCode> {
         let mut known = pool.telling(codes);
         let org = self.orgs.iter().find(|other| Some(&other.id) == org).map(|org| org.name.code());
         known.extend(org.filter(|org| !known.contains(org)));

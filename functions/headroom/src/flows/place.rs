@@ -12,7 +12,7 @@
 //! Whichever order they meet in, one sees the other. What a process leaves undone that dies in between, the pass
 //! finds: one call with lines in two items.
 
-use crate::core::ids::{AgentCode, CallId, Kind, LineKey};
+use crate::core::ids::{CallId, Kind, LineKey, NameCode};
 use crate::core::pool::Pool;
 use crate::table::TableError;
 use crate::table::ledger::Observed;
@@ -30,7 +30,7 @@ impl App {
         pool: &Pool,
         call: &CallId,
         kind: Kind,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         only_free: bool,
     ) -> Result<Observed, TableError> {
         let mut read = None;
@@ -54,7 +54,7 @@ impl App {
         item: &Pool,
         call: &CallId,
         kind: Kind,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         only_free: bool,
     ) -> Result<Observed, TableError> {
         let now = self.clock.now();
@@ -70,7 +70,7 @@ impl App {
         pool: &Pool,
         call: &CallId,
         kind: Kind,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         only_free: bool,
     ) -> Result<Observed, TableError> {
         let choices = pool.for_observed(codes, kind);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::ended::Group;
-use crate::core::ids::{AgentCode, CallId, Kind, LineKey};
+use crate::core::ids::{CallId, Kind, LineKey, NameCode};
 use crate::core::lead::End;
 use crate::core::pool::Pool;
 use crate::core::refusal::{Asker, Fate, Known, Means, Refusal, Refuser};
@@ -34,7 +34,7 @@ impl App {
     pub(super) async fn explain_refused(
         &self,
         call: &CallId,
-        (kind, codes): (Kind, &[AgentCode]),
+        (kind, codes): (Kind, &[NameCode]),
         by: Refuser,
         fate: Fate,
         pool: &Pool,
@@ -58,7 +58,7 @@ impl App {
     pub(super) async fn explain_blocked(
         &self,
         call: &CallId,
-        (kind, codes): (Option<Kind>, &[AgentCode]),
+        (kind, codes): (Option<Kind>, &[NameCode]),
         end: &End,
         pool: &Pool,
     ) {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s};
 use super::shards::Several;
 use super::{Table, TableError};
-use crate::core::ids::AgentCode;
+use crate::core::ids::NameCode;
 use crate::core::pool::{Policy, Pool};
 use crate::core::quota::Quotas;
 use crate::core::reserve::{BucketKey, Reserves};
@@ -88,7 +88,7 @@ impl fmt::Display for Wanted {
 }
 
 /// By codes, since no more is kept of them: that they are others now is on record all the same.
-fn write_members(f: &mut fmt::Formatter<'_>, members: &BTreeSet<AgentCode>) -> fmt::Result {
+fn write_members(f: &mut fmt::Formatter<'_>, members: &BTreeSet<NameCode>) -> fmt::Result {
     for (n, member) in members.iter().enumerate() {
         write!(f, "{}{}", if n == 0 { " members " } else { " " }, member.as_str())?;
     }

@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::ids::{
-    AgentCode, AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, OrgId, QuotaName, Token,
+    AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, OrgId, QuotaName, Token,
 };
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
 use crate::core::quota::{Pace, Quota, Quotas};
@@ -300,7 +300,7 @@ impl Table {
         pool: &Pool,
         call: &CallId,
         kind: Kind,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
         self.observe(pool, &observed(pool, call, kind, codes, now), false).await
@@ -314,7 +314,7 @@ impl Table {
         &self,
         pool: &Pool,
         call: &CallId,
-        codes: &[AgentCode],
+        codes: &[NameCode],
         now: Timestamp,
     ) -> Result<Observed, TableError> {
         self.observe(pool, &observed(pool, call, Kind::Inbound, codes, now), true).await
@@ -575,7 +575,7 @@ impl Table {
         &self,
         code: &CampaignCode,
         settled: (u32, u32),
-        codes: &[AgentCode],
+        codes: &[NameCode],
     ) -> Result<(), TableError> {
         let sent = self.campaign_counters(0, code, settled, codes).send().await;
         sent.outcome("open a campaign on the ledger", |_| None).map(|_| ())
@@ -588,7 +588,7 @@ impl Table {
         &self,
         shard: u8,
         code: &CampaignCode,
-        codes: &[AgentCode],
+        codes: &[NameCode],
     ) -> Result<(), TableError> {
         let sent = self.campaign_counters(shard, code, (0, 0), codes);
         let sent = sent.condition_expression("attribute_exists(pk)").send().await;
@@ -600,9 +600,9 @@ impl Table {
         shard: u8,
         code: &CampaignCode,
         settled: (u32, u32),
-        codes: &[AgentCode],
+        codes: &[NameCode],
     ) -> UpdateItemFluentBuilder {
-        let codes: String = codes.iter().map(AgentCode::as_str).collect();
+        let codes: String = codes.iter().map(NameCode::as_str).collect();
         let tally = [("h", n(0)), ("d", n(settled.0)), ("f", n(settled.1)), ("k", s(codes))];
         let tally = Item::from(tally.map(|(k, v)| (k.to_owned(), v)));
         self.ledger(shard)
@@ -666,7 +666,7 @@ impl Table {
 }
 
 /// The line of a call that Headroom did not dial.
-fn observed(pool: &Pool, call: &CallId, kind: Kind, codes: &[AgentCode], now: Timestamp) -> Lease {
+fn observed(pool: &Pool, call: &CallId, kind: Kind, codes: &[NameCode], now: Timestamp) -> Lease {
     let token = Token::new(kind, now, 0).in_shard(pool.shard.index).known_by(codes);
     Lease { key: LineKey::Observed(call.clone()), token }
 }
@@ -739,7 +739,7 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         let tally = tally.as_m().map_err(|_| read.error("cmp", "has an entry that is no map"))?;
         let tally = Reader::new(tally, "campaign counters");
         let codes = tally.text_if("k")?.unwrap_or_default();
-        let codes = AgentCode::split(codes).map_err(|_| tally.error("k", "is no codes"))?;
+        let codes = NameCode::split(codes).map_err(|_| tally.error("k", "is no codes"))?;
         campaigns.insert(
             code,
             Tally { codes, held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Vapi, VapiError, unreadable};
-use crate::core::ids::{AgentCode, CallId, ClaimKey, Kind, OrgId};
+use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId};
 use crate::core::lead::End;
 
 /// A call as Vapi shows it, as much as Headroom uses.
@@ -19,7 +19,7 @@ pub struct Call {
     /// Whose call it is by its type; outbound ones are foreign until a claim of ours is found.
     pub kind: Option<Kind>,
     /// What it is known by, the most telling first: squad, assistant, phone number.
-    pub codes: Vec<AgentCode>,
+    pub codes: Vec<NameCode>,
     /// The reservation that the call says it was made for. A claim, to be checked with the table.
     pub claim: Option<ClaimKey>,
     /// Vapi's status word.
@@ -123,8 +123,8 @@ impl RawCall<'_> {
     }
 
     /// The call's squad and its assistant, as far as it has them.
-    pub(super) fn assistants(&self) -> Vec<AgentCode> {
-        [&self.squad_id, &self.assistant_id].into_iter().flatten().map(|id| AgentCode::of(id)).collect()
+    pub(super) fn assistants(&self) -> Vec<NameCode> {
+        [&self.squad_id, &self.assistant_id].into_iter().flatten().map(|id| NameCode::of(id)).collect()
     }
 
     /// The reservation the call carries: in `metadata`, in the overrides' metadata, or as its name.
@@ -161,7 +161,7 @@ impl RawCall<'_> {
             org: self.org_id.as_deref().and_then(|org| org.parse().ok()),
             kind: self.kind(),
             codes: {
-                let number = self.phone_number_id.iter().map(|number| AgentCode::of(number));
+                let number = self.phone_number_id.iter().map(|number| NameCode::of(number));
                 self.assistants().into_iter().chain(number).collect()
             },
             claim: self.claims().into_iter().next(),

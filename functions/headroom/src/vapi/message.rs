@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::{RawCall, is_live_status, object, reason, text};
-use crate::core::ids::{AgentCode, CallId, ClaimKey, Kind, OrgId};
+use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId};
 use crate::core::lead::End;
 
 /// A server message, as far as Headroom is concerned.
@@ -35,7 +35,7 @@ pub struct CallEvent {
     /// What kind of call; an outbound one counts as foreign until a claim of ours is found for it.
     pub kind: Option<Kind>,
     /// Its squad and its assistant, as far as it says. A call on a bare number says neither.
-    pub assistants: Vec<AgentCode>,
+    pub assistants: Vec<NameCode>,
     /// Vapi's id of the phone number that it came in on or goes out from.
     pub number: Option<String>,
     /// The reservations that the call says it was made for, to be checked with the table.
@@ -151,8 +151,8 @@ impl ServerMessage {
 
 impl CallEvent {
     /// What the call is known by, the most telling first.
-    pub fn codes(&self) -> Vec<AgentCode> {
-        let number = self.number.iter().map(|number| AgentCode::of(number));
+    pub fn codes(&self) -> Vec<NameCode> {
+        let number = self.number.iter().map(|number| NameCode::of(number));
         self.assistants.iter().cloned().chain(number).collect()
     }
 }

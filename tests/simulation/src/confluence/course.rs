@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headroom::core::ids::AgentCode;
+use headroom::core::ids::NameCode;
 use headroom::core::pool::Policy;
 use headroom::core::reserve::Reserve;
 use headroom::flows::operate::Asked;
@@ -130,7 +130,7 @@ impl<'a> Course<'a> {
         let vapi = Arc::new(Scripted::new(kind, dial.is_none(), scenario.ending, answer, word));
         let world = World::still(plan(), vapi.clone());
         // One line of each kind is reserved, so that what takes and frees has to know from where.
-        let members = [AgentCode::of("as"), AgentCode::of("ph")].into();
+        let members = [NameCode::of("as"), NameCode::of("ph")].into();
         let reserve = Reserve { inbound: 1, outbound: 1, web: 1, members, ..Reserve::default() };
         let asked = Asked { reserve: Some((agent("desk"), reserve)), ..Asked::default() };
         assert!(world.operate(asked).await, "three of four lines can be reserved");
