@@ -124,6 +124,9 @@ impl Promises {
         if sk.starts_with("LEDGER") {
             self.ledger_written(by, sk, Ledger::of(item), vapi, now)
         } else if let (Some(code), Some(reference)) = (pk.strip_prefix("C#"), sk.strip_prefix("L#")) {
+            if by == "give_back" {
+                self.given_back(code, reference, vapi)?;
+            }
             self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
             let seen = CampaignSeen {
@@ -442,6 +445,17 @@ impl Promises {
 
     fn holds(&self, key: &str) -> bool {
         self.ledger.values().any(|item| item.lines.contains_key(key))
+    }
+
+    /// P3: a lead whose dial made no call has its attempt back, and it did make none.
+    fn given_back(&self, code: &str, reference: &str, vapi: &Sim) -> Checked {
+        let before = self.leads.get(&(code.to_owned(), reference.to_owned()));
+        let Some(line) = before.filter(|lead| lead.is_unanswered()).map(|lead| lead.line(code, reference))
+        else {
+            return Ok(());
+        };
+        let made = vapi.calls(|call| call.held_line && call.name == Some(&line));
+        ensure(made.is_empty(), "P3", || format!("the dial of {line} was given back, and it had made a call"))
     }
 
     /// P4: a lead is ready, or holds a line, or is over for good.
