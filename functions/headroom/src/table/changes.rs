@@ -14,7 +14,7 @@ use super::shards::Several;
 use super::{Table, TableError};
 use crate::core::ids::NameCode;
 use crate::core::pool::{Policy, Pool};
-use crate::core::quota::Quotas;
+use crate::core::quota::{Pace, Quotas};
 use crate::core::reserve::{BucketKey, Reserves};
 
 /// Policy, reserves and quotas as they are to be.
@@ -118,7 +118,8 @@ impl Table {
     /// the new ones. Returns whether it was changed.
     ///
     /// Condition: nothing changed any of them since `pool` was read, and, if reserves or quotas change, no line
-    /// moved: what lines use is counted from those of `pool`. Our own change whose answer was lost is known by its record.
+    /// moved, and no pace: what lines use is counted from those of `pool`. Our own change whose answer was lost is
+    /// known by its record.
     pub async fn change_policy(
         &self,
         pool: &Pool,
@@ -187,8 +188,17 @@ impl Table {
         if wanted.counts_anew(pool) {
             let uses = pool.uses_of(&wanted.reserves, &wanted.quotas);
             let kept = |name| pool.paces.get_key_value(&BucketKey::quota(name));
-            let paces = wanted.quotas.iter().filter_map(|(name, _)| kept(name));
-            let paces = paces.map(|(key, pace)| (key.as_str().to_owned(), s(pace.to_string())));
+            let paces = paces_value(wanted.quotas.iter().filter_map(|(name, _)| kept(name)));
+            // A line that was taken and freed since has moved its quota's pace on, and left no other trace.
+            if pool.quotas.iter().next().is_some() {
+                let unmoved = if pool.paces.is_empty() {
+                    " AND (attribute_not_exists(pace) OR pace = :was)"
+                } else {
+                    " AND pace = :was"
+                };
+                condition.push_str(unmoved);
+                update = update.expression_attribute_values(":was", paces_value(pool.paces.iter()));
+            }
             let own = uses.own.iter().map(|(key, held)| (key.as_str().to_owned(), n(held)));
             let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), s(token.as_str())));
             set.push_str(", rsv = :rsv, quo = :quo, pace = :pace, own = :own, nshr = :nshr");
@@ -196,7 +206,7 @@ impl Table {
             update = update
                 .expression_attribute_values(":rsv", reserves_value(&wanted.reserves))
                 .expression_attribute_values(":quo", quotas_value(&wanted.quotas))
-                .expression_attribute_values(":pace", AttributeValue::M(paces.collect()))
+                .expression_attribute_values(":pace", paces)
                 .expression_attribute_values(":own", AttributeValue::M(own.collect()))
                 .expression_attribute_values(":lns", AttributeValue::M(lines.collect()))
                 .expression_attribute_values(":nshr", n(uses.shared));
@@ -247,6 +257,10 @@ impl Table {
 pub(super) fn reserves_value(reserves: &Reserves) -> AttributeValue {
     let agents = reserves.iter().map(|(agent, reserve)| (agent.to_string(), s(reserve.to_string())));
     AttributeValue::M(agents.collect())
+}
+
+fn paces_value<'a>(paces: impl Iterator<Item = (&'a BucketKey, &'a Pace)>) -> AttributeValue {
+    AttributeValue::M(paces.map(|(key, pace)| (key.as_str().to_owned(), s(pace.to_string()))).collect())
 }
 
 /// Quotas as the ledger keeps them.
