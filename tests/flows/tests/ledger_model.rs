@@ -606,8 +606,9 @@ impl Model {
     /// Whether it is changed, now or by this very change before.
     fn change(&mut self, read: &Read, wanted: &Wanted, book: &Book, change: Change) -> bool {
         // Lines count anew only against other reserves; numbers alone need no second look at them.
-        let moved = *book != read.book
-            && (&read.pool.lines, &read.pool.paces) != (&self.pool.lines, &self.pool.paces);
+        let counts_anew = (book.reserves(), book.quotas()) != (read.book.reserves(), read.book.quotas());
+        let moved =
+            counts_anew && (&read.pool.lines, &read.pool.paces) != (&self.pool.lines, &self.pool.paces);
         if read.pool.revision != self.pool.revision || moved {
             let made = self.changes.contains(&change);
             self.count(match (made, moved) {
