@@ -455,15 +455,15 @@ impl Table {
             let key = BucketKey::quota(name);
             set.push_str(&format!(", own.#q{i} = own.#q{i} - :one"));
             update = update.expression_attribute_names(format!("#q{i}"), key.as_str());
-            if end == Some(LeadEnd::NotMade)
-                && quota.per_day.is_some()
-                && let Some(pace) = pool.paces.get(&key)
-            {
-                let less = pace.without_one(lease.token.since());
-                set.push_str(&format!(", pace.#q{i} = :pace{i}"));
+            if end == Some(LeadEnd::NotMade) && quota.per_day.is_some() {
                 condition.push_str(&format!(" AND {}", unmoved(pool, &key, i)));
-                update = update.expression_attribute_values(format!(":pace{i}"), s(less.to_string()));
                 update = with_pace(update, pool, &key, i);
+                // Without one, the quota was set after the line was taken.
+                if let Some(pace) = pool.paces.get(&key) {
+                    let less = pace.without_one(lease.token.since());
+                    set.push_str(&format!(", pace.#q{i} = :pace{i}"));
+                    update = update.expression_attribute_values(format!(":pace{i}"), s(less.to_string()));
+                }
             }
         }
         if let LineKey::Claim(ClaimKey { campaign, .. }) = &lease.key {
