@@ -672,7 +672,7 @@ fn random_operations_keep_every_sum() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "takes minutes; run by `cargo test -p flows --test shards -- --ignored many_random`"]
 fn many_random_operations_keep_every_sum() {
     random_operations(300, 200);
 }
@@ -770,7 +770,7 @@ async fn a_free_line_is_found_with_few_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a minute, for its figures"]
+#[ignore = "a minute, for its figures; run by `cargo test -p flows --test shards -- --ignored --nocapture large_pools`"]
 async fn large_pools() {
     let one = Sizes { single: u32::MAX, shard: 500 };
     for (lines, sizes) in [
