@@ -1,4 +1,4 @@
-//! `flows::dial`: take, claim, dial, then bind, `mark_unknown` or `give_back`.
+//! `flows::dispatch` and `flows::dial`: take, claim, dial, then bind, `mark_unknown` or `give_back`.
 //!
 //! One process is one dial, from the taking of its line on. The reads before it (`read_pool`, the index
 //! of ready leads) are part of `take`: what they showed may be old, so `take` also starts from a claim

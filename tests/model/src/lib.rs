@@ -6,7 +6,7 @@
 //! | here | the code |
 //! |---|---|
 //! | [`table`]: `take`, `free`, `take_observed`, `claim`, `fence`, `bind`, `mark_unknown`, `give_back`, `settle`, `record_ended` | the conditional writes of the same names in `headroom::table` |
-//! | [`dispatcher`]: `take`, `claim`, `dial`, then `bind`, `mark_unknown` or `give_back` | `flows::dial` |
+//! | [`dispatcher`]: `take`, `claim`, `dial`, then `bind`, `mark_unknown` or `give_back` | `flows::dispatch`, `flows::dial` |
 //! | [`webhook`]: `ours`, then `bind`, `settle`, `take_observed` or `end_observed` | `flows::observe` |
 //! | [`settle`]: `settle`, `record_ended`, `free` | `flows::settle` |
 //! | [`pass`]: `read_pool`, `read_leads`, `list_calls`, `current`, `see`, `see_unanswered`, `fence`, `find_missed` | `flows::reconcile` |

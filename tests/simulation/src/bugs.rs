@@ -16,6 +16,7 @@ pub struct Bug {
     pub bad: &'static str,
 }
 
+const DISPATCH: &str = "functions/headroom/src/flows/dispatch.rs";
 const DIAL: &str = "functions/headroom/src/flows/dial.rs";
 const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
 const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
@@ -116,7 +117,7 @@ pub const BUGS: [Bug; 55] = [
     },
     Bug {
         name: "two dispatchers with one token",
-        file: DIAL,
+        file: DISPATCH,
         good: "Token::new(Kind::Outbound, now, (app.nonce)())",
         bad: "Token::new(Kind::Outbound, now.round(jiff::Unit::Minute).unwrap_or(now), 0)",
     },
@@ -170,14 +171,14 @@ pub const BUGS: [Bug; 55] = [
     },
     Bug {
         name: "campaign finished because none of its leads is ready",
-        file: DIAL,
+        file: DISPATCH,
         good: "        if counted.all_over() && self",
         bad: "        if (counted.all_over() || counted.total > 0) && self",
     },
     Bug {
         name: "dialed although its deadline is over",
         file: DIAL,
-        good: "        if now + signed(self.timers.dial_timeout()) >= *deadline || !open {",
+        good: "        if now + self.timers.dial_timeout() >= *deadline || !open {",
         bad: "        if !open {",
     },
     Bug {

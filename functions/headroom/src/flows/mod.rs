@@ -3,7 +3,9 @@
 //! | flow | function | from | to |
 //! |---|---|---|---|
 //! | [`intake`] | dispatcher | a campaign message | leads that are ready |
-//! | [`dial`] | dispatcher | free lines and ready leads | calls |
+//! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
+//! | [`callable`] | dispatcher | ready leads | those that may be called now |
+//! | [`dial`] | dispatcher | a taken line and its lead | a call |
 //! | [`reject`] | dispatcher | leads that shall not wait for a line | their end |
 //! | [`observe`] | webhook | a server message | lines taken and freed |
 //! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
@@ -23,7 +25,9 @@
 
 pub mod backfill;
 pub mod calibrate;
+mod callable;
 pub mod dial;
+pub mod dispatch;
 pub mod intake;
 pub mod observe;
 pub mod operate;

@@ -11,7 +11,7 @@ use crate::table::TableError;
 use crate::table::leads::EndedReady;
 
 use super::App;
-use super::dial::{Dispatch, TIME_TO_END};
+use super::dispatch::{Dispatch, TIME_TO_END};
 
 /// Leads ended on one reading of the ledger.
 const AT_ONCE: usize = 16;
