@@ -33,6 +33,10 @@ struct Scene {
 
 impl Scene {
     async fn of(lines: u32, cap: u32, headroom: u32) -> Self {
+        Self::with(lines, cap, headroom, Timers::default()).await
+    }
+
+    async fn with(lines: u32, cap: u32, headroom: u32, timers: Timers) -> Self {
         let org = |id: &str, key: &str| vapi_sim::Org {
             org_id: id.into(),
             api_key: key.into(),
@@ -60,11 +64,11 @@ impl Scene {
         let world = World::start(policy(lines, cap, headroom)).await.unwrap();
         let keys = Keys::parse(&format!("{key}, support=support-key")).unwrap();
         let orgs = OrgSettings::parse(&format!("support={SUPPORT}")).unwrap();
-        let timers = Timers::default();
         let app = App {
             vapi: Vapi::new(&sim.url(), &Secret::new(key), timers.clone()).unwrap(),
             orgs: Org::all(&sim.url(), &keys, orgs, &timers).unwrap(),
             clock: Arc::new(SystemClock),
+            timers,
             ..world.app.clone()
         };
         Self { sim, app: Arc::new(app), _world: world }
@@ -221,6 +225,60 @@ async fn outbound_holds_back_as_soon_as_vapi_shows_no_more_room_than_callers_are
     let pool = scene.pool().await;
     assert_eq!((pool.counts.outbound, scene.unseen(&pool)), (1, 6));
     assert!(scene.sim.truth().blocked.is_empty());
+}
+
+/// Another's lines are believed by the first answer that shows them, and less by a later one: far from any bound.
+#[tokio::test]
+async fn every_answer_is_weighed() {
+    let scene = Scene::with(30, 30, 3, Timers::at_speed(30.0)).await;
+    scene.send("c", None, 4).await;
+    scene.one_at_first().await;
+    let pool = scene.dispatch().await;
+    assert_eq!((pool.counts.outbound, pool.unseen), (1, None), "nobody else: nothing is noted");
+    for _ in 0..4 {
+        scene.sim.dial_from(UNKNOWN, 1);
+    }
+    for lines in [4, 2] {
+        scene.one_at_first().await;
+        assert_eq!(scene.unseen(&scene.dispatch().await), lines);
+        // Two hang up, and for half a second (15 s at this speed) nothing is taken back.
+        scene.live(UNKNOWN).iter().take(2).for_each(|call| assert!(scene.sim.end_call(call)));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    scene.one_at_first().await;
+    let pool = scene.dispatch().await;
+    assert_eq!((pool.counts.outbound, pool.unseen), (4, None), "they have all gone");
+}
+
+/// Ended calls that Vapi's counter keeps for a while look like somebody else's. Outbound gives way to as many as that
+/// and never to more, for as long as it lasts.
+#[tokio::test]
+async fn a_counter_that_lags_costs_outbound_its_share_and_no_more() {
+    const LAG: f64 = 0.3;
+    let scene = Scene::with(10, 10, 3, Timers::at_speed(30.0)).await;
+    scene.sim.set_counter(Counter { lag_seconds: LAG, ..Counter::default() });
+    scene.send("c", None, 60).await;
+    assert_eq!(scene.dispatch().await.counts.outbound, 7);
+    let (mut used, mut most) = (Vec::new(), 0);
+    for _ in 0..20 {
+        let first = scene.live(&Config::default().org_id).remove(0);
+        assert!(scene.sim.end_call(&first));
+        // Its end is in the list; its line is dialed again at once, and Vapi's counter knows nothing of it yet.
+        scene.pass().await;
+        let pool = scene.dispatch().await;
+        used.push(pool.counts.outbound);
+        most = most.max(scene.unseen(&pool));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    // One each 150 ms and more: two within the lag, and one that is just being dialed again.
+    assert!(most > 0, "there was something to take for somebody else's");
+    assert!(used.iter().all(|used| *used >= 7 - 3), "{used:?}, {most} lines unseen");
+    let mean = f64::from(used.iter().sum::<u32>()) / used.len() as f64;
+    assert!(mean >= 7.0 - 2.5, "{used:?}");
+    // No call ends any more: what is believed does, without an answer that says so.
+    tokio::time::sleep(Duration::from_millis(2600)).await;
+    let pool = scene.dispatch().await;
+    assert_eq!((pool.counts.outbound, scene.unseen(&pool)), (7, 0));
 }
 
 #[tokio::test]

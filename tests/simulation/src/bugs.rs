@@ -33,7 +33,7 @@ const CALIBRATE: &str = "functions/headroom/src/flows/calibrate.rs";
 const UNSEEN: &str = "functions/headroom/src/core/unseen.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 55] = [
+pub const BUGS: [Bug; 56] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -329,14 +329,14 @@ pub const BUGS: [Bug; 55] = [
     Bug {
         name: "the call just made taken for somebody else's",
         file: UNSEEN,
-        good: "            *from <= self.at + BLUR && until",
-        bad: "            *from <= self.at - BLUR && until",
+        good: "                from <= self.at + blur && until.is_none_or(|until| until >= self.at - blur)\n            };",
+        bad: "                from <= self.at - blur && until.is_none_or(|until| until >= self.at - blur)\n            };",
     },
     Bug {
         name: "calls that have just ended taken for somebody else's",
         file: UNSEEN,
-        good: "until.is_none_or(|until| until >= self.at - BLUR)\n        };\n        self.used",
-        bad: "until.is_none_or(|until| until >= self.at)\n        };\n        self.used",
+        good: "until.is_none_or(|until| until >= self.at - blur)\n            };",
+        bad: "until.is_none_or(|until| until >= self.at)\n            };",
     },
     Bug {
         name: "a figure of -1 taken for a full account",
@@ -373,6 +373,12 @@ pub const BUGS: [Bug; 55] = [
         file: PASS,
         good: "self.adopt_limit && *seen != pool.policy.limit()",
         bad: "self.adopt_limit && *seen > pool.policy.limit()",
+    },
+    Bug {
+        name: "a suspicion that nobody confirms never ends",
+        file: UNSEEN,
+        good: "        let until = now + spans.believed;",
+        bad: "        let until = now + spans.believed * 1000;",
     },
 ];
 

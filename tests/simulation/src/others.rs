@@ -15,10 +15,10 @@ use crate::promises::{Checked, ensure};
 
 /// What Headroom allows for between Vapi's counter and the times that it reads.
 const ALLOWED_MS: f64 = 5000.0;
-/// A suspicion that no list was compared with lasts for seconds, an estimate for minutes.
-const MINUTE_MS: i64 = 60_000;
+/// A suspicion that no list was compared with is believed for so long, an estimate of the pass for longer.
+const SUSPECTED_MS: i64 = 75_000;
 /// Believed without a confirmation for no longer than this.
-const LONGEST_MS: i64 = 3 * MINUTE_MS;
+const LONGEST_MS: i64 = 180_000;
 /// The list goes back as far as this at least.
 const LISTED_MS: f64 = 9.0 * 60e3;
 
@@ -74,7 +74,7 @@ impl Others {
             })?;
         }
         match ledger.unseen.filter(|_| ledger.unseen != before.unseen) {
-            Some(unseen) if unseen.until - unseen.at > MINUTE_MS => self.estimated(unseen, vapi, now),
+            Some(unseen) if unseen.until - unseen.at > SUSPECTED_MS => self.estimated(unseen, vapi, now),
             _ => Ok(()),
         }
     }

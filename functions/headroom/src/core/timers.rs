@@ -84,6 +84,12 @@ impl Timers {
         SignedDuration::from_secs(30)
     }
 
+    /// Vapi may count a call for this long after its end, and not yet one that was made this long ago; clocks differ
+    /// by no more.
+    pub fn blur(&self) -> SignedDuration {
+        signed(self.divided(5, 250))
+    }
+
     /// Dialing rests this long after the `consecutive`-th over-limit or overloaded answer in a row:
     /// 2 s, doubling up to 32 s.
     pub fn hold_off(&self, consecutive: u32) -> SignedDuration {

@@ -3,56 +3,81 @@
 //!
 //! | when | compared with | believed for |
 //! |---|---|---|
-//! | a dial's answer shows no more room than callers are to have | the ledger at that instant | seconds, until the pass |
+//! | each dial's answer that carries figures | the ledger, when the line was taken and now | until a pass has surely looked |
 //! | the pass, from the newest answer to a call that is still up | all calls that the ledger and every list know | minutes |
+//!
+//! Where nobody else uses lines, an answer costs neither a read nor a write. Else it costs a read, and a write when what
+//! is believed changes ([`crate::core::unseen::Sight::moves`]): for each line that comes to be others' one, once more in
+//! 15 s for those that come back, and one in half a minute where nothing changes; times the items of the ledger.
+//!
+//! A dispatcher that dies before it has weighed an answer leaves the figures on the lead: the next answer, or the pass,
+//! weighs them.
 
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::App;
+use super::dial::Dial;
 use super::orgs::Listings;
-use crate::core::ids::LineKey;
+use crate::core::ids::{LineKey, Token};
 use crate::core::lead::Lead;
 use crate::core::pool::Pool;
-use crate::core::unseen::{Known, Unseen};
+use crate::core::unseen::{Known, Sight, Spans, Unseen};
 use crate::table::TableError;
 use crate::vapi::dial::Limits;
 
-/// How long a suspicion is believed that no list was compared with: a call that Vapi still counts for a moment after
-/// its end looks like somebody else's.
-const SUSPECTED: SignedDuration = SignedDuration::from_secs(15);
+/// How long a suspicion is believed that no list was compared with: until the next pass has surely looked. Vapi counts
+/// the same lines to it, whosever they are.
+const SUSPECTED: SignedDuration = SignedDuration::from_secs(75);
+/// How soon an answer with less lowers it.
+const STEADY: SignedDuration = SignedDuration::from_secs(15);
 /// How long an estimate of the pass is believed if no newer answer confirms it: until a few passes have looked.
 const ESTIMATED: SignedDuration = SignedDuration::from_mins(3);
 /// Older figures tell nothing of the present.
 const FRESH: SignedDuration = SignedDuration::from_secs(90);
+/// How often an answer is weighed anew because another one was noted in between.
+const WEIGHED: usize = 3;
 
 impl App {
-    /// After a dial: if Vapi's own figures show no more room than callers are to have, and the ledger does not know
-    /// why, outbound holds back at once. `seen` is the pool when the line was taken.
-    pub(super) async fn suspect(&self, seen: &Pool, limits: &Limits) -> Result<(), TableError> {
-        let (Some(limit), Some(used)) = (limits.limit, limits.used()) else { return Ok(()) };
-        if limit - used > seen.policy.headroom() && !limits.blocked {
-            return Ok(());
-        }
-        // Read anew: a caller may have come while the dial was under way.
-        let pool = self.table.read_pool().await?;
-        let now = self.clock.now();
+    /// After a dial, answered at `at`: what Vapi's own figures show beyond what the ledger knows, outbound leaves alone
+    /// at once.
+    pub(super) async fn weigh(&self, dial: &Dial, at: Timestamp, limits: &Limits) -> Result<(), TableError> {
+        let (Some(_), Some(used)) = (limits.limit, limits.used()) else { return Ok(()) };
+        let before = &dial.pool;
         // A call that was not made holds its line still.
-        let known =
-            pool.counts.total.max(seen.counts.total) - u32::from(limits.blocked).min(pool.counts.total);
-        let lines = used.saturating_sub(known);
-        if lines <= pool.unseen(now) {
+        let own = u32::from(!limits.blocked);
+        let held = |pool: &Pool| (pool.counts.total + own).saturating_sub(1);
+        if used <= held(before) && before.unseen(at) == 0 {
             return Ok(());
         }
-        tracing::warn!(
-            lines.vapi = used,
-            lines.ledger = pool.counts.total,
-            lines.unseen = lines,
-            "Vapi counts more lines in use than the ledger: outbound holds back"
-        );
-        let until = now + self.timers.scaled(SUSPECTED);
-        self.table.note_unseen(&pool, Some(Unseen { lines, at: now, until })).await
+        let spans = Spans { believed: self.timers.scaled(SUSPECTED), steady: self.timers.scaled(STEADY) };
+        for _ in 0..WEIGHED {
+            // Read anew: a caller may have come while the dial was under way.
+            let pool = self.table.read_pool().await?;
+            let known = held(&pool).max(held(before));
+            let old = |(key, token): &(&LineKey, &Token)| {
+                **key != dial.lease.key
+                    && before.lines.get(*key) == Some(*token)
+                    && token.since() + self.timers.blur() <= at
+            };
+            let surely = pool.lines.iter().filter(old).count() as u32 + own;
+            let sight = Sight { least: used.saturating_sub(known), most: used.saturating_sub(surely) };
+            let Some(unseen) = sight.moves(pool.unseen, at, spans) else { return Ok(()) };
+            let lines = unseen.map_or(0, |unseen| unseen.lines);
+            if lines > pool.unseen(at) {
+                tracing::warn!(
+                    lines.vapi = used,
+                    lines.ledger = pool.counts.total,
+                    lines.unseen = lines,
+                    "Vapi counts more lines in use than the ledger: outbound holds back"
+                );
+            }
+            if self.table.note_unseen(&pool, unseen).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// In a pass: estimates the lines that others use from the newest figures, and says how far the ledger is off.
@@ -67,13 +92,14 @@ impl App {
         let fresh = newest.filter(|figures| figures.at + self.timers.scaled(FRESH) >= now);
         // Without the lists, who is known is not known.
         let Some(figures) = fresh.filter(|_| listings.are_complete()) else {
-            return match pool.unseen {
-                Some(unseen) if unseen.until <= now => self.table.note_unseen(pool, None).await,
-                _ => Ok(()),
-            };
+            if pool.unseen.is_some_and(|unseen| unseen.until <= now) {
+                self.table.note_unseen(pool, None).await?;
+            }
+            return Ok(());
         };
         let known = known(pool, listings);
-        let lines = figures.unseen(known.iter().copied());
+        let sight = figures.unseen(known.iter().copied(), self.timers.blur());
+        let lines = sight.least;
         let (vapi, counted) = (figures.used, figures.counted(&known));
         tracing::info!(
             lines.vapi = vapi,
@@ -83,7 +109,7 @@ impl App {
             drift = i64::from(vapi) - i64::from(counted),
             "ledger compared with Vapi"
         );
-        let left_out = figures.left_out(known);
+        let left_out = figures.left_out(known, self.timers.blur());
         if left_out > 0 {
             tracing::warn!(
                 lines.vapi = vapi,
@@ -91,12 +117,16 @@ impl App {
                 "Vapi's figures leave out calls that its lists show: do all organisations share one subscription?"
             );
         }
+        if pool.unseen.is_some_and(|believed| sight.leaves(believed, figures.at, now)) {
+            return Ok(());
+        }
         let unseen =
             (lines > 0).then(|| Unseen { lines, at: figures.at, until: now + self.timers.scaled(ESTIMATED) });
         if unseen.is_none() && pool.unseen.is_none() {
             return Ok(());
         }
-        self.table.note_unseen(pool, unseen).await
+        self.table.note_unseen(pool, unseen).await?;
+        Ok(())
     }
 }
 

@@ -86,10 +86,11 @@ impl App {
     async fn after_dial(&self, dial: &Dial, lead: &Lead, dialed: Dialed) -> Result<(), TableError> {
         let Dial { campaign, claim, lease, pool, .. } = dial;
         let rest = self.rest_after(pool);
+        let told = self.clock.now();
         let known_limit = pool.seen_limit.unwrap_or(pool.policy.limit());
         match dialed {
             Dialed::Created { call, org, limits } => {
-                let figures = limits.used().map(|used| Figures { at: self.clock.now(), used });
+                let figures = limits.used().map(|used| Figures { at: told, used });
                 self.table.bind(claim, &call, figures).await?;
                 // The call may be over already, its message having come before it was known here.
                 if let Some(end) = self.table.read_ended(&call).await?
@@ -103,12 +104,12 @@ impl App {
                     self.table.end_rests(pool).await?;
                     self.wake_at(self.clock.now()).await;
                 }
-                self.suspect(pool, &limits).await?;
+                self.weigh(dial, told, &limits).await?;
                 let org = org.filter(|_| pool.org.is_none() && campaign.spec.org.is_none());
                 self.table.note_vapi(org.as_ref(), changed_limit(limits, known_limit)).await
             }
             Dialed::OverLimit { call, limits } => {
-                self.suspect(pool, &limits).await?;
+                self.weigh(dial, told, &limits).await?;
                 self.table.note_vapi(None, changed_limit(limits, known_limit)).await?;
                 let Some(call) = call else { return self.undo(pool, lead, lease, Some(rest)).await };
                 // Blocked, they say, and yet there is an id.

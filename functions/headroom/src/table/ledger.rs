@@ -541,8 +541,10 @@ impl Table {
 
     /// Notes an estimate of the lines that others use, or that there is none: in every item of `pool` its part of them.
     ///
-    /// Condition, for each: it is still the one of `pool`. Of two estimates at once, either will do.
-    pub async fn note_unseen(&self, pool: &Pool, unseen: Option<Unseen>) -> Result<(), TableError> {
+    /// Returns whether every item has its part now.
+    ///
+    /// Condition, for each: the estimate in it is still the one of `pool`.
+    pub async fn note_unseen(&self, pool: &Pool, unseen: Option<Unseen>) -> Result<bool, TableError> {
         let live = pool.live_items().len() as u32;
         let part = |shard: u8, unseen: Unseen| {
             let lines = unseen.lines / live + u32::from(u32::from(shard) < unseen.lines % live);
@@ -552,12 +554,13 @@ impl Table {
             let part = unseen.and_then(|unseen| part(item.shard.index, unseen));
             self.note_unseen_in(item, part)
         });
-        futures::future::try_join_all(notes).await.map(|_| ())
+        let noted = futures::future::try_join_all(notes).await?;
+        Ok(noted.into_iter().all(|noted| noted))
     }
 
-    async fn note_unseen_in(&self, item: &Pool, unseen: Option<Unseen>) -> Result<(), TableError> {
+    async fn note_unseen_in(&self, item: &Pool, unseen: Option<Unseen>) -> Result<bool, TableError> {
         if unseen == item.unseen {
-            return Ok(());
+            return Ok(true);
         }
         let update = with_unseen(self.ledger(item.shard.index), item).condition_expression(same_unseen(item));
         let update = match unseen {
@@ -566,7 +569,8 @@ impl Table {
                 .expression_attribute_values(":now", s(unseen.to_string())),
             None => update.update_expression("REMOVE unseen"),
         };
-        update.send().await.outcome("note the unseen lines", |_| None).map(|_| ())
+        let noted = update.send().await.outcome("note the unseen lines", |_| None)?;
+        Ok(matches!(noted, Written::Applied(_)))
     }
 
     /// Makes sure that a campaign under way has its counters on the ledger, from `settled` (done,

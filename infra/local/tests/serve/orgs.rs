@@ -1,15 +1,17 @@
 //! Two organisations on one subscription: one has a campaign, the other receives calls and dials from outside
-//! Headroom. Whether it is known by its webhooks, by its key alone, or by nothing but Vapi's figures, outbound leaves
-//! callers of both the lines that the figures known at each dial say they are to have.
+//! Headroom. Whether it is known by its webhooks, by its key alone, or by nothing but Vapi's figures: no caller is blocked
+//! by our outbound while Vapi's own figures show room.
 //!
-//! What is not told of at once is felt for a while. A dial that leaves callers less than the headroom comes too late
-//! to be blamed only within the reaction time of the way in which the others are known: counted from the last
-//! instant at which it would have been right, or from the first answer after a silence in which nobody told anything.
+//! Said by Vapi's own books: of the outbound calls that are up when a caller is blocked, none was dialed when Vapi's
+//! counter, as the answer to that dial tells it, left less than the headroom, and it could be known. What is not told of
+//! at once is felt for a while, so a dial is to blame only beyond the reaction time of the way in which the others are
+//! known: counted from the last instant at which it would have been right; where nothing but figures tells, from the
+//! first answer that showed it to be wrong.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vapi_sim::{CallKind, Config, Org, Telephony, Traffic, Truth, Webhook, WebhookAuth};
+use vapi_sim::{CallKind, CallTruth, Config, Org, Telephony, Traffic, Truth, Webhook, WebhookAuth};
 
 use crate::server::{Flags, Folder, SECRET, Server, campaign, free_port, vapi};
 
@@ -20,8 +22,8 @@ const SPEED: f64 = 30.0;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long machines may take for what is instantaneous, on the wall.
 const SLACK: Duration = Duration::from_secs(1);
-/// After so long without an answer an estimate has faded, or is about to: the next dial finds out anew.
-const SILENCE_SECONDS: f64 = 90.0;
+/// After so long without an answer an estimate has faded: the next dial finds out anew.
+const SILENCE_SECONDS: f64 = 75.0;
 
 /// How the other organisation is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +40,8 @@ impl Known {
             Self::Webhooks => 0.0,
             // The next pass lists it.
             Self::Key => 60.0,
-            // A dial's answer shows it; suspected for 15 s, until a pass finds it confirmed.
-            Self::NotAtAll => 75.0,
+            // The next answer shows it.
+            Self::NotAtAll => 0.0,
         }
     }
 }
@@ -133,69 +135,109 @@ async fn run(known: Known) -> Seen {
     Seen { truth, unseen, took }
 }
 
-/// A dial of ours.
+/// A dial of ours, by Vapi's own books.
 struct Dial {
     at: f64,
-    /// Lines that were free right after it.
+    /// When its call ended.
+    until: f64,
+    /// Lines that were free right after it, as its answer tells.
     left: u32,
+    /// Lines of the other organisation then.
+    others: u32,
     /// The last instant before at which one more dial would have left callers their headroom.
     was_right: f64,
 }
 
-/// Our dials with what they left, by Vapi's own books.
-fn dials(truth: &Truth) -> Vec<Dial> {
-    let ours: Vec<f64> =
-        truth.calls.iter().filter(|call| call.name.is_some()).map(|call| call.created_at_ms).collect();
-    let (mut held, mut right_until, mut dials) = (0_i64, f64::MIN, Vec::new());
-    for change in &truth.timeline {
-        let before = i64::from(LINES) - held;
-        held += i64::from(change.delta);
-        // As long as nothing moves it stays right.
-        if before > i64::from(HEADROOM) {
-            right_until = change.at_ms;
-        }
-        let is_ours = change.kind == CallKind::Outbound && change.delta > 0 && ours.contains(&change.at_ms);
-        if is_ours {
-            let left = u32::try_from(i64::from(LINES) - held).expect("Vapi counts no more than there are");
-            dials.push(Dial { at: change.at_ms, left, was_right: right_until });
-        }
+impl Dial {
+    fn is_late(&self) -> bool {
+        self.left < HEADROOM
     }
-    assert_eq!(dials.len(), ours.len());
+}
+
+/// Our dials, the first of them first.
+fn dials(truth: &Truth) -> Vec<Dial> {
+    let until = |call: &CallTruth| call.ended_at_ms.unwrap_or(f64::MAX);
+    let up = |at: f64| {
+        truth.calls.iter().filter(move |call| call.held_line && call.created_at_ms <= at && until(call) > at)
+    };
+    let lines =
+        |calls: &mut dyn Iterator<Item = &CallTruth>| calls.map(|call| u32::from(call.lines)).sum::<u32>();
+    let is_others = |call: &&CallTruth| call.org_id == Org::default().org_id;
+    let mut dials: Vec<Dial> = Vec::new();
+    for call in truth.calls.iter().filter(|call| call.name.is_some() && call.held_line) {
+        let at = call.created_at_ms;
+        dials.push(Dial {
+            at,
+            until: until(call),
+            left: LINES.checked_sub(lines(&mut up(at))).expect("Vapi counts no more than there are"),
+            others: lines(&mut up(at).filter(is_others)),
+            was_right: was_right(truth, at),
+        });
+    }
+    dials.sort_by(|one, other| one.at.total_cmp(&other.at));
     dials
 }
 
-/// Checks each dial that left less than the headroom: nobody could have known. Returns how many these were, and the
-/// longest reaction on the wall.
-fn late(known: Known, dials: &[Dial]) -> (usize, Duration) {
-    let second_ms = 1e3 / SPEED;
-    let allowed = known.reaction_seconds() * second_ms + SLACK.as_secs_f64() * 1e3;
-    let (mut late, mut longest) = (0, 0.0_f64);
-    let (mut last, mut told) = (f64::MIN, f64::MIN);
-    for dial in dials {
-        if dial.at - last > SILENCE_SECONDS * second_ms {
-            told = dial.at;
+/// The last instant up to `at` at which one more dial would have left callers their headroom.
+fn was_right(truth: &Truth, at: f64) -> f64 {
+    let (mut held, mut right_until) = (0_i64, f64::MIN);
+    for change in truth.timeline.iter().take_while(|change| change.at_ms <= at) {
+        // As long as nothing moves it stays right.
+        if i64::from(LINES) - held > i64::from(HEADROOM) {
+            right_until = change.at_ms;
         }
-        last = dial.at;
-        if dial.left < HEADROOM {
-            late += 1;
-            let blind = if known == Known::NotAtAll { dial.was_right.max(told) } else { dial.was_right };
-            longest = longest.max(dial.at - blind);
-            assert!(
-                dial.at - blind <= allowed,
-                "{known:?}: a dial left {} lines, {:.0} ms after it was known better",
-                dial.left,
-                dial.at - blind
-            );
-        }
+        held += i64::from(change.delta);
     }
-    (late, Duration::from_secs_f64(longest / 1e3))
+    right_until
+}
+
+/// Since when it was known by the answers to the dials before it that the `nth` one would leave callers too little; its
+/// own instant if the last answer did not show it.
+fn known_since(dials: &[Dial], nth: usize) -> f64 {
+    let (mut since, dial) = (dials[nth].at, &dials[nth]);
+    let own = LINES - dial.left - dial.others;
+    for answered in dials[..nth].iter().rev() {
+        let is_silence = since - answered.at > SILENCE_SECONDS * 1e3 / SPEED;
+        if is_silence || own + answered.others <= LINES - HEADROOM {
+            break;
+        }
+        since = answered.at;
+    }
+    since
+}
+
+/// How long before each dial that left callers less than the headroom it was known better.
+fn reactions(known: Known, dials: &[Dial]) -> Vec<(&Dial, Duration)> {
+    let late = dials.iter().enumerate().filter(|(_, dial)| dial.is_late());
+    late.map(|(nth, dial)| {
+        let told = if known == Known::NotAtAll { known_since(dials, nth) } else { f64::MIN };
+        (dial, Duration::from_secs_f64((dial.at - dial.was_right.max(told)).max(0.0) / 1e3))
+    })
+    .collect()
 }
 
 /// Checks what came of it, and says it.
 fn check(known: Known, seen: &Seen) -> String {
     let Seen { truth, unseen, took } = seen;
     let dials = dials(truth);
-    let (late, longest) = late(known, &dials);
+    let late = reactions(known, &dials);
+    let allowed = Duration::from_secs_f64(known.reaction_seconds() / SPEED) + SLACK;
+    let longest = late.iter().map(|(_, reaction)| *reaction).max().unwrap_or_default();
+    let blocked: Vec<_> = truth.blocked.iter().filter(|blocked| blocked.kind == CallKind::Inbound).collect();
+    let mut beside_late = 0;
+    for caller in &blocked {
+        let is_up = |dial: &Dial| dial.at <= caller.at_ms && caller.at_ms < dial.until;
+        let up: Vec<_> = late.iter().filter(|(dial, _)| is_up(dial)).collect();
+        beside_late += usize::from(!up.is_empty());
+        for (dial, reaction) in up {
+            assert!(
+                *reaction <= allowed,
+                "{known:?}: a caller was blocked beside a call that left {} lines, {reaction:.2?} after it was known better",
+                dial.left
+            );
+        }
+    }
+    assert!(longest <= allowed, "{known:?}: a dial left too little, {longest:.2?} after it was known better");
     assert_eq!(truth.dials.len(), LEADS as usize, "everybody was called");
     assert!(truth.dials.values().all(|dials| *dials == 1), "and once");
     assert_eq!(truth.live.total(), 0);
@@ -205,8 +247,7 @@ fn check(known: Known, seen: &Seen) -> String {
     let (other_callers, other_dials): (Vec<_>, Vec<_>) =
         of_other.partition(|call| call.kind == CallKind::Inbound);
     assert!(other_callers.len() > 10 && other_dials.len() > 5, "there were others");
-    let blocked = truth.blocked.iter().filter(|blocked| blocked.kind == CallKind::Inbound);
-    let by_us = blocked.filter(|blocked| blocked.named() > LINES - HEADROOM).count();
+    let by_us = blocked.iter().filter(|blocked| blocked.named() > LINES - HEADROOM).count();
     assert_eq!(by_us, 0, "{known:?}: no caller was blocked by outbound alone");
     if known == Known::NotAtAll {
         assert!(*unseen > 0, "the status showed the others' lines");
@@ -219,15 +260,18 @@ fn check(known: Known, seen: &Seen) -> String {
         .map(|call| call.ended_at_ms.unwrap_or(call.created_at_ms) - call.created_at_ms)
         .sum();
     format!(
-        "{known:?}: {callers} callers ({} of the other organisation), {} blocked, {} of them beside outbound; {} own \
-         dials of the other organisation; outbound {} calls in {seconds:.0} s on {:.1} lines; {late} dials left less \
-         than {HEADROOM} lines, the latest {longest:.2?} after it was known better (simulated {:.0} s); at most {unseen} lines unseen",
+        "{known:?}: {callers} callers ({} of the other organisation), {} blocked, {} of them beside outbound, \
+         {beside_late} beside a dial that came too late; {} own dials of the other organisation; outbound {} calls in {seconds:.0} s on {:.1} lines; {} dials left \
+         less than {HEADROOM} lines, {} of them after it was known better, by {longest:.2?} at most (simulated {:.0} s); at \
+         most {unseen} lines unseen",
         other_callers.len(),
         truth.blocked_inbound,
         truth.blocked_inbound_while_outbound_live,
         other_dials.len(),
         dials.len(),
         line_ms / 1e3 * SPEED / seconds,
+        late.len(),
+        late.iter().filter(|(_, reaction)| !reaction.is_zero()).count(),
         longest.as_secs_f64() * SPEED,
     )
 }
