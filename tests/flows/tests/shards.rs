@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic anywhere")]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -13,8 +14,10 @@ use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::End;
 use headroom::core::pool::{Counts, Pool, Rule};
-use headroom::core::reserve::Reserve;
+use headroom::core::quota::Quota;
+use headroom::core::reserve::{BucketKey, Reserve};
 use headroom::core::shard::Sizes;
+use headroom::core::unseen::Unseen;
 use headroom::flows::Clock as _;
 use headroom::flows::observe::Answer;
 use headroom::flows::operate::Asked;
@@ -22,7 +25,7 @@ use headroom::table::calls::Record;
 use headroom::table::changes::Wanted;
 use headroom::table::ledger::{Freed, LeadEnd, Observed, Rest, Taken};
 use headroom::vapi::message::{CallEvent, Happened};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
@@ -141,7 +144,8 @@ async fn dial(
         };
         let leases: Vec<Lease> = (lead..lead + lines.min(room.lines)).map(lease).collect();
         let own = cap.map(|cap| pool.campaign_share(campaign, cap, item));
-        match table.take(item, campaign, own, &leases, now).await.unwrap() {
+        let item = pool.for_taking(item, agent.as_slice(), now).unwrap();
+        match table.take(&item, campaign, own, &leases, now).await.unwrap() {
             Taken::Granted(_) => return (refused, Ok(leases)),
             Taken::Refused(item) => {
                 refused += 1;
@@ -508,6 +512,36 @@ async fn a_campaign_uses_the_lines_of_all_items_and_its_cap_holds_over_all() {
     assert_eq!(live, [2, 8]);
 }
 
+/// The item that counts a quota's calls is another one when their number changes, and may drain: the day goes on.
+#[tokio::test]
+async fn a_quotas_day_goes_on_when_the_ledger_is_spread_anew() {
+    let world = world(12, 100, 0).await;
+    world.app.change(&set(quota(0, 6)), "ops").await.unwrap();
+    let mut lead = 0;
+    for (lines, begun) in [(20, 2), (4, 4), (16, 6), (30, 6), (4, 6)] {
+        for _ in 0..2 {
+            let (_, taken) = dial(&world, &code(0), None, Some("c"), (lead, 1), None).await;
+            lead += 1;
+            assert_eq!(taken.is_ok(), lead <= 6, "{taken:?}");
+            if let Ok(leases) = taken {
+                free(&world, &leases[0]).await;
+            }
+        }
+        assert_eq!(counted(&consistent(&world).await, world.clock.now()), (0, begun));
+        world.app.change(&limit(lines), "ops").await.unwrap();
+        world.table().close_campaign(&consistent(&world).await, &code(0)).await.unwrap();
+        world.app.reconcile().await.unwrap();
+        world.table().open_campaign(&code(0), (0, 0), &[]).await.unwrap();
+    }
+    // Without the quota, nothing keeps the items that have drained.
+    world.app.change(&set(Quota::default()), "ops").await.unwrap();
+    for n in 0..2 {
+        world.table().close_campaign(&consistent(&world).await, &code(n)).await.unwrap();
+    }
+    world.app.reconcile().await.unwrap();
+    assert!(!consistent(&world).await.is_spread());
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Dial { capped: bool, agent: u8, lines: u32, stale: bool },
@@ -518,6 +552,8 @@ enum Op {
     Limit(u32),
     Numbers { cap: u32, headroom: u32 },
     Reserve { agent: u8, inbound: u32, outbound: u32 },
+    Quota { lines: u32, per_day: u32 },
+    Others(u32),
     Pass,
 }
 
@@ -533,15 +569,64 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0_u32..20, 0_u32..5).prop_map(|(cap, headroom)| Op::Numbers { cap, headroom }),
         2 => (0_u8..2, 0_u32..4, 0_u32..4)
             .prop_map(|(agent, inbound, outbound)| Op::Reserve { agent, inbound, outbound }),
+        1 => (0_u32..6, 0_u32..30).prop_map(|(lines, per_day)| Op::Quota { lines, per_day }),
+        2 => (0_u32..9).prop_map(Op::Others),
         3 => Just(Op::Pass),
     ]
 }
 
 const CAP: u32 = 3;
 
+/// The agents whose calls count in the quota.
+const BOUNDED: [&str; 2] = ["a", "c"];
+
+fn quota(lines: u32, per_day: u32) -> Quota {
+    Quota {
+        lines: NonZeroU32::new(lines),
+        per_day: NonZeroU32::new(per_day),
+        members: BOUNDED.map(NameCode::of).into(),
+        ..Quota::default()
+    }
+}
+
+fn set(quota: Quota) -> Asked {
+    Asked { quota: Some(("trunk".parse().unwrap(), quota)), ..Asked::default() }
+}
+
+/// Lines held by the quota's calls, and those of them that were begun today, by all items.
+fn counted(pool: &Pool, now: Timestamp) -> (u32, u32) {
+    let key = BucketKey::quota(&"trunk".parse().unwrap());
+    let items = pool.items().iter();
+    items.fold((0, 0), |(held, begun), item| {
+        (held + item.uses.held(&key), begun + item.pace(&key).dialed_today(now))
+    })
+}
+
+/// Whether a call that was only observed counts in the quota: it is never refused.
+fn is_observed(pool: &Pool) -> bool {
+    let bounded = BOUNDED.map(NameCode::of);
+    let counts = |lease: &Lease| lease.token.codes().iter().any(|code| bounded.contains(code));
+    pool.leases().any(|lease| matches!(lease.key, LineKey::Observed(_)) && counts(&lease))
+}
+
+/// Lines that outbound may take in an item without regard to others: of the shared ones, and of all.
+fn left(item: &Pool) -> [u32; 2] {
+    let free = item.policy.limit().saturating_sub(item.counts.total);
+    [item.shared_for_outbound().saturating_sub(item.uses.shared).min(free), free]
+}
+
+/// The same over all items, less `others`, as if they were one.
+fn left_of_all(pool: &Pool, others: u32) -> [u32; 2] {
+    let all = pool.live_items().iter().map(left);
+    let all = all.fold([0, 0], |sum, left| [sum[0] + left[0], sum[1] + left[1]]);
+    all.map(|lines| lines.saturating_sub(others))
+}
+
 /// What every step keeps: see `consistent`; what outbound takes passes no sum unless more than a share was observed
-/// somewhere; a campaign never passes its own cap; a call has one line.
+/// somewhere; a campaign never passes its own cap, and a quota neither its lines nor its day; what others are believed to
+/// use is left alone as it would be in one item; a call has one line.
 async fn play(world: &World, ops: &[Op]) {
+    let (mut bounds, mut begun) = (Quota::default(), 0);
     let agents = ["a", "b", "c"];
     let (table, mut seen) = (world.table(), world.table().read_pool().await.unwrap());
     for (step, op) in ops.iter().enumerate() {
@@ -555,6 +640,24 @@ async fn play(world: &World, ops: &[Op]) {
                 let campaign = code(u8::from(*capped));
                 let (_, taken) = dial(world, &campaign, cap, agent, (step * 10, *lines), from).await;
                 let now = table.read_pool().await.unwrap();
+                let at = world.clock.now();
+                let lines = taken.as_ref().map_or(0, |leases| leases.len() as u32);
+                if lines > 0 && agent.is_some_and(|agent| BOUNDED.contains(&agent)) {
+                    begun += if bounds.is_paced() { lines } else { 0 };
+                    let (held, _) = counted(&now, at);
+                    assert!(
+                        is_observed(&now) || bounds.lines.is_none_or(|most| held <= most.get()),
+                        "{held}"
+                    );
+                    assert!(bounds.per_day.is_none_or(|most| begun <= most.get()), "{begun} begun");
+                }
+                let others = before.unseen(at);
+                if lines > 0 && others > 0 && !stale {
+                    let shared = |pool: &Pool| pool.items().iter().map(|item| item.uses.shared).sum::<u32>();
+                    let from_own = shared(&now) == shared(&before);
+                    let left = left_of_all(&before, others)[usize::from(from_own)];
+                    assert!(lines <= left, "{lines} taken of {left} beside {others} of others");
+                }
                 let is_over = |item: &Pool| {
                     item.counts.total > item.policy.limit()
                         || item.uses.shared > item.shared()
@@ -630,6 +733,23 @@ async fn play(world: &World, ops: &[Op]) {
                     .change(&Asked { reserve: Some((agent, reserve)), ..Asked::default() }, "ops")
                     .await;
             }
+            Op::Quota { lines, per_day } => {
+                bounds = quota(*lines, *per_day);
+                begun = if bounds.is_empty() { 0 } else { begun };
+                world.app.change(&set(bounds.clone()), "ops").await.unwrap();
+            }
+            Op::Others(lines) => {
+                let at = world.clock.now();
+                let until = at + SignedDuration::from_mins(3);
+                let unseen = (*lines > 0).then_some(Unseen { lines: *lines, at, until });
+                assert!(table.note_unseen(&before, unseen).await.unwrap());
+                let now = table.read_pool().await.unwrap();
+                assert_eq!(now.unseen(at), *lines);
+                let beside = |item: &Pool| left(item).map(|lines| lines.saturating_sub(item.unseen(at)));
+                let parts = now.live_items().iter().map(beside);
+                let parts = parts.fold([0, 0], |sum, left| [sum[0] + left[0], sum[1] + left[1]]);
+                assert_eq!(parts, left_of_all(&before, *lines), "{now:#?}");
+            }
             Op::Pass => {
                 let _ = table.spread_lines(&before).await.unwrap();
                 let now = consistent(world).await;
@@ -641,6 +761,7 @@ async fn play(world: &World, ops: &[Op]) {
         }
         let now = consistent(world).await;
         assert!(now.campaigns[&code(1)].held <= CAP, "a campaign's own cap");
+        assert_eq!(counted(&now, world.clock.now()).1, begun, "the calls of the day");
         assert_eq!(now.leases().count(), now.lines.len(), "one line for each");
         if step.is_multiple_of(3) {
             seen = now;

@@ -385,6 +385,17 @@ impl Promises {
             ensure(lines.is_none_or(|most| held + ours <= most), "P1", || {
                 format!("{ours} lines for outbound on top of {held} in a quota of {lines:?}")
             })?;
+            // Over all items, too, unless a call was observed in one: that counts wherever it came.
+            let counts = |item: &Ledger, line: (&String, &String)| {
+                line.0.starts_with('~') && quota.knows(&item.codes(line.0, line.1))
+            };
+            let was_observed =
+                self.ledger.values().any(|item| item.lines.iter().any(|line| counts(item, line)));
+            let sum = |of: &dyn Fn(&Ledger) -> i64| self.ledger.values().map(of).sum::<i64>();
+            let held = sum(&|item| item.uses().0.get(&key).copied().unwrap_or_default());
+            ensure(was_observed || lines.is_none_or(|most| held <= most), "P1", || {
+                format!("{ours} lines for outbound, and all items hold {held} in a quota of {lines:?}")
+            })?;
             if per_second.or(per_day).is_none() {
                 continue;
             }
@@ -393,6 +404,12 @@ impl Promises {
             let counted = if is.0 == was.0 { was.1 } else { 0 };
             ensure(is.1 == counted + ours && per_day.is_none_or(|most| is.1 <= most), "P1", || {
                 format!("{ours} calls begun after {counted} of {per_day:?} a day are counted as {}", is.1)
+            })?;
+            let today =
+                |item: &Ledger| item.paces.get(&key).filter(|pace| pace.0 == is.0).map_or(0, |pace| pace.1);
+            let begun = sum(&today);
+            ensure(per_day.is_none_or(|most| begun <= most), "P1", || {
+                format!("{ours} calls begun, and all items count {begun} of {per_day:?} today")
             })?;
             ensure(per_second.is_none_or(|rate| is.2 - was.2 >= ours * 1000 / rate), "P1", || {
                 format!("{ours} calls at {per_second:?} a second move the next from {} to {}", was.2, is.2)

@@ -138,6 +138,19 @@ impl Pace {
         self.dialed_on(day(now))
     }
 
+    /// Whether the next may begin after `now` only.
+    pub(super) fn is_ahead(self, now: Timestamp) -> bool {
+        self.next > now
+    }
+
+    /// Both together, of one quota in two items of the ledger: the later day's calls, and when the next may begin.
+    #[must_use]
+    pub(super) fn with(self, other: Self) -> Self {
+        let day = self.day.max(other.day);
+        let dialed = self.dialed_on(day).saturating_add(other.dialed_on(day));
+        Self { day, dialed, next: self.next.max(other.next) }
+    }
+
     /// After `dials` more are begun at `now`, one after the other at the quota's rate.
     #[must_use]
     pub fn after(self, quota: &Quota, dials: u32, now: Timestamp) -> Self {

@@ -35,8 +35,8 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 
 use super::ids::{AgentName, CampaignCode, Kind, Lease, LineKey, NameCode, Token};
-use super::pool::{Policy, Pool, Room, Rule, Tally};
-use super::quota::{Quota, Quotas};
+use super::pool::{Policy, Pool, Room, Rule, Source, Tally};
+use super::quota::Quotas;
 use super::reserve::{BucketKey, Reserve, Reserves};
 use super::unseen::Unseen;
 
@@ -174,7 +174,10 @@ impl Pool {
                     all.codes.clone_from(&tally.codes);
                 }
             }
-            sum.paces.extend(item.paces.iter().map(|(key, pace)| (key.clone(), *pace)));
+            for (key, pace) in &item.paces {
+                let sum = sum.paces.entry(key.clone()).or_default();
+                *sum = sum.with(*pace);
+            }
             sum.hold_until = sum.hold_until.max(item.hold_until);
             sum.hold_count = sum.hold_count.max(item.hold_count);
         }
@@ -218,8 +221,10 @@ impl Pool {
     ) -> (&Self, Room) {
         let room = |item| {
             let cap = cap.map(|cap| self.campaign_share(campaign, cap, item));
-            let room = match self.for_taking(item, codes) {
-                Some(item) => item.room(campaign, cap, codes, now),
+            let room = match self.for_taking(item, codes, now) {
+                Some(item) => {
+                    self.beside_others(item.room(campaign, cap, codes, now), codes, item.as_ref(), now)
+                }
                 None => Room { lines: 0, rule: Rule::Quota },
             };
             (item, room)
@@ -231,10 +236,53 @@ impl Pool {
         (item, if rests { Room { lines: 0, rule: Rule::HoldOff } } else { most })
     }
 
+    /// The room of an item, and no more than all items together have beside what others are believed to use: who has
+    /// come since that was shared out may have come where its lines were left alone.
+    fn beside_others(&self, room: Room, codes: &[NameCode], item: &Self, now: Timestamp) -> Room {
+        let unseen = self.unseen(now);
+        if unseen == 0 || !self.is_spread() {
+            return room;
+        }
+        let (left, rule): (fn(&Self) -> u32, _) = match item.source(codes, Kind::Outbound) {
+            Source::Reserve(_) => (Self::free, Rule::Limit),
+            Source::Shared(_) => (Self::left_for_outbound, Rule::Headroom),
+        };
+        let left = self.live_items().iter().map(left).sum::<u32>().saturating_sub(unseen);
+        if left < room.lines { Room { lines: left, rule } } else { room }
+    }
+
+    /// Shared lines that outbound may take if nobody unknown uses any.
+    fn left_for_outbound(&self) -> u32 {
+        self.shared_for_outbound().saturating_sub(self.uses.shared).min(self.free())
+    }
+
+    /// How many of `lines` that others are believed to use each live item leaves alone: so many that what is left of
+    /// them for outbound, of the shared lines and of all, adds up to what would be left in one item, and is as even as
+    /// can be. Of more than that, whichever line comes back first is theirs.
+    pub fn share_unseen(&self, lines: u32) -> Vec<u32> {
+        let items = self.live_items();
+        let rooms: [fn(&Self) -> u32; 3] = [Self::left_for_outbound, Self::free, |_| u32::MAX];
+        rooms.into_iter().fold(vec![0; items.len()], |parts, room| {
+            let sum = items.iter().map(|item| u64::from(room(item))).sum::<u64>();
+            let range = |(item, part): (&Self, &u32)| Range {
+                least: *part,
+                most: room(item),
+                weight: if sum > u64::from(u32::MAX) { 0 } else { room(item) },
+            };
+            level(lines.min(u32::try_from(sum).unwrap_or(u32::MAX)), items.iter().zip(&parts).map(range))
+        })
+    }
+
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
     /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
-    /// day are not: they are begun in one item alone, and counted there.
-    pub fn for_taking<'a>(&self, item: &'a Self, codes: &[NameCode]) -> Option<Cow<'a, Self>> {
+    /// day are not: they are begun in one item alone, and counted there. Which one changes with the number of items, so
+    /// what was begun today in others counts, too. That only falls: each item's revision rises with their number.
+    pub fn for_taking<'a>(
+        &self,
+        item: &'a Self,
+        codes: &[NameCode],
+        now: Timestamp,
+    ) -> Option<Cow<'a, Self>> {
         if !self.is_spread() || self.quotas.of(codes).next().is_none() {
             return Some(Cow::Borrowed(item));
         }
@@ -246,6 +294,15 @@ impl Pool {
             if quota.is_paced() && home != u32::from(item.shard.index) {
                 return None;
             }
+            let others = || self.items().iter().filter(|other| other.shard.index != item.shard.index);
+            let mut own = quota.clone();
+            if let Some(most) = quota.per_day {
+                let dialed: u32 = others().map(|other| other.pace(&key).dialed_today(now)).sum();
+                own.per_day = Some(NonZeroU32::new(most.get().saturating_sub(dialed))?);
+            }
+            if quota.per_second.is_some() && others().any(|other| other.pace(&key).is_ahead(now)) {
+                return None;
+            }
             if let Some(most) = quota.lines {
                 let share = |index| {
                     if quota.is_paced() && index == home {
@@ -254,15 +311,14 @@ impl Pool {
                         share_of(most.get(), home, index, live)
                     }
                 };
-                let others = self.items().iter().filter(|other| other.shard.index != item.shard.index);
-                let beyond = others.map(|other| {
+                let beyond = others().map(|other| {
                     let others_share = if quota.is_paced() { 0 } else { share(other.shard.index.into()) };
                     other.uses.held(&key).saturating_sub(others_share)
                 });
                 let lines = share(item.shard.index.into()).saturating_sub(beyond.sum());
-                let lines = Some(NonZeroU32::new(lines)?);
-                quotas = quotas.with(name.clone(), Quota { lines, ..quota.clone() }).ok()?;
+                own.lines = Some(NonZeroU32::new(lines)?);
             }
+            quotas = quotas.with(name.clone(), own).ok()?;
         }
         Some(Cow::Owned(Self { quotas, ..item.clone() }))
     }
@@ -342,9 +398,10 @@ impl Pool {
         *index > 0 || *live > 1 || whole.is_some() || !items.is_empty()
     }
 
-    /// Whether an item that drains may go: without a line, and without the figures of a campaign under way.
+    /// Whether an item that drains may go: without a line, without the figures of a campaign under way, and without a
+    /// quota's count of its day, which would begin anew.
     pub fn holds_nothing(&self) -> bool {
-        self.lines.is_empty() && self.campaigns.is_empty()
+        self.lines.is_empty() && self.campaigns.is_empty() && self.paces.is_empty()
     }
 }
 

@@ -156,7 +156,7 @@ impl Dispatch<'_> {
             };
             let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
             let own_cap = campaign_cap.map(|cap| self.pool.campaign_share(&campaign.code, cap, item));
-            let Some(item) = self.pool.for_taking(item, &codes) else { continue };
+            let Some(item) = self.pool.for_taking(item, &codes, now) else { continue };
             match app.table.take(&item, &campaign.code, own_cap, &leases, now).await? {
                 Taken::Granted(taken) => {
                     (refusals, has_taken) = (0, true);

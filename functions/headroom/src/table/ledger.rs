@@ -545,13 +545,11 @@ impl Table {
     ///
     /// Condition, for each: the estimate in it is still the one of `pool`.
     pub async fn note_unseen(&self, pool: &Pool, unseen: Option<Unseen>) -> Result<bool, TableError> {
-        let live = pool.live_items().len() as u32;
-        let part = |shard: u8, unseen: Unseen| {
-            let lines = unseen.lines / live + u32::from(u32::from(shard) < unseen.lines % live);
-            (u32::from(shard) < live && lines > 0).then_some(Unseen { lines, ..unseen })
-        };
+        let parts = pool.share_unseen(unseen.map_or(0, |unseen| unseen.lines));
         let notes = pool.items().iter().map(|item| {
-            let part = unseen.and_then(|unseen| part(item.shard.index, unseen));
+            // What drains gives outbound nothing anyway.
+            let lines = parts.get(usize::from(item.shard.index)).copied().unwrap_or_default();
+            let part = unseen.filter(|_| lines > 0).map(|unseen| Unseen { lines, ..unseen });
             self.note_unseen_in(item, part)
         });
         let noted = futures::future::try_join_all(notes).await?;

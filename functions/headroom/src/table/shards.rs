@@ -111,7 +111,9 @@ impl Table {
             .table_name(&self.name)
             .key("pk", s(pk))
             .key("sk", s(sk))
-            .condition_expression("rev = :rev AND lns = :none AND cmp = :none")
+            .condition_expression(
+                "rev = :rev AND lns = :none AND cmp = :none AND (attribute_not_exists(pace) OR pace = :none)",
+            )
             .expression_attribute_values(":rev", n(item.revision))
             .expression_attribute_values(":none", AttributeValue::M([].into()))
             .build()
