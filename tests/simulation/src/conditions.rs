@@ -92,6 +92,8 @@ fn tests_without(part: &Part) -> anyhow::Result<Option<String>> {
             "reject",
             "--test",
             "shards",
+            "--test",
+            "quotas",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env(WITHOUT, format!("{}: {}", part.write, part.text))
