@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | what a seed decides before its history begins |
+//! | [`trunks`] | a trunk of few channels, full again and again |
 //! | [`history`] | one history, from the first campaign message until all is accounted for |
 //! | [`world`] | everything around its processes |
 //! | [`functions`], [`process`] | the functions as Lambda runs them; what can be killed and frozen |
@@ -42,5 +43,6 @@ pub mod recovery;
 pub mod scripted;
 pub mod sweep;
 pub mod trace;
+pub mod trunks;
 pub mod weaken;
 pub mod world;

@@ -222,6 +222,10 @@ impl Plan {
             let calm = chaos + Duration::from_secs(1);
             changes.push((calm, Change::Operate(Asked { quota: lifted, ..Asked::default() })));
         }
+        if let Some((campaign, more)) = crate::trunks::met_often(seed, chaos) {
+            campaigns.push(campaign);
+            changes.extend(more);
+        }
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
         let mut plan = Self {
             seed,
