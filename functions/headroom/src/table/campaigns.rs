@@ -1,13 +1,11 @@
 //! Campaigns: what each asks for, its state, and how many leads it has.
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
+use super::both::Both;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
@@ -22,9 +20,6 @@ pub enum Opened {
     /// Another campaign's id has the same short code: this one cannot be stored.
     Collision,
 }
-
-/// Tries at counting a message while others are being counted.
-const CONFLICTS: u32 = 8;
 
 impl Table {
     fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
@@ -111,7 +106,6 @@ impl Table {
         message: &MessageCode,
         leads: u32,
     ) -> Result<(), TableError> {
-        const OPERATION: &str = "count a message's leads";
         let counted = Put::builder()
             .table_name(&self.name)
             .item("pk", s(format!("C#{}", code.as_str())))
@@ -133,27 +127,10 @@ impl Table {
             TransactWriteItem::builder().put(counted).build(),
             TransactWriteItem::builder().update(count).build(),
         ];
-        for attempt in 1.. {
-            let sent =
-                self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
-            let Err(error) = sent else { return Ok(()) };
-            let reasons = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    cancelled.cancellation_reasons()
-                }
-                _ => return Err(TableError::call(OPERATION)(error)),
-            };
-            let is = |reason: &CancellationReason, code| reason.code() == Some(code);
-            if reasons.first().is_some_and(|reason| is(reason, "ConditionalCheckFailed")) {
-                return Ok(());
-            }
-            // Another message of the campaign is being counted: the SDK does not try that again by itself.
-            if attempt == CONFLICTS || !reasons.iter().any(|reason| is(reason, "TransactionConflict")) {
-                return Err(TableError::call(OPERATION)(error));
-            }
-            tokio::time::sleep(message.conflict_delay(attempt)).await;
+        match self.write_both("count a message's leads", both, message).await? {
+            Both::Applied | Both::Refused([Some(_), _], _) => Ok(()),
+            Both::Refused([None, _], error) => Err(error),
         }
-        Ok(())
     }
 
     /// finished → running: leads have come since. Returns whether it was finished.

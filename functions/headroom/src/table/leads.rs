@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
@@ -15,6 +14,7 @@ use aws_sdk_dynamodb::types::{
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
+use super::both::Both;
 use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
@@ -46,9 +46,6 @@ pub enum EndedReady {
     /// Its campaign has no counters on the ledger: nothing was changed.
     NotOpen,
 }
-
-/// Tries at ending a lead while the ledger is being written.
-const CONFLICTS: u32 = 8;
 
 /// What a step of a lead came to. A refused step shows the lead as it is, if there is one.
 #[derive(Debug)]
@@ -502,7 +499,6 @@ impl Table {
         shard: u8,
         reason: &str,
     ) -> Result<EndedReady, TableError> {
-        const OPERATION: &str = "end a lead that is ready";
         let end = Update::builder()
             .table_name(&self.name)
             .key("pk", pk(&next.campaign))
@@ -521,39 +517,23 @@ impl Table {
             TransactWriteItem::builder().update(end).build(),
             TransactWriteItem::builder().update(self.failure_counted(&last, shard)).build(),
         ];
-        for attempt in 1.. {
-            let sent =
-                self.client.transact_write_items().set_transact_items(Some(both.to_vec())).send().await;
-            let Err(error) = sent else { return Ok(EndedReady::Now) };
-            let reasons = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    cancelled.cancellation_reasons()
-                }
-                _ => return Err(TableError::call(OPERATION)(error)),
-            };
-            let is = |nth: usize, code| reasons.get(nth).and_then(|reason| reason.code()) == Some(code);
-            if is(0, "ConditionalCheckFailed") {
-                let old = reasons[0].item().map(lead_of).transpose()?;
-                let same = old.is_some_and(|lead| {
-                    lead.claims + 1 == next.claim
-                        && matches!(lead.state, LeadState::Failed { reason: known } if known == reason)
-                });
-                return Ok(if same { EndedReady::Now } else { EndedReady::NotReady });
-            }
-            if is(1, "ConditionalCheckFailed") {
-                let ledger = pool_of(reasons[1].item().cloned())?;
-                let is_open = ledger.campaigns.contains_key(&next.campaign);
-                return Ok(if is_open { EndedReady::NotReady } else { EndedReady::NotOpen });
-            }
-            // Another write of the ledger at the same instant: the SDK does not try that again by itself.
-            let conflict = is(0, "TransactionConflict") || is(1, "TransactionConflict");
-            if attempt == CONFLICTS || !conflict {
-                return Err(TableError::call(OPERATION)(error));
-            }
-            let own = MessageCode::of(next.to_string().as_bytes());
-            tokio::time::sleep(own.conflict_delay(attempt)).await;
+        let own = MessageCode::of(next.to_string().as_bytes());
+        let [lead, ledger] = match self.write_both("end a lead that is ready", both, &own).await? {
+            Both::Applied => return Ok(EndedReady::Now),
+            Both::Refused(refused, _) => refused,
+        };
+        if let Some(lead) = lead {
+            let old = (!lead.is_empty()).then(|| lead_of(&lead)).transpose()?;
+            let same = old.is_some_and(|lead| {
+                lead.claims + 1 == next.claim
+                    && matches!(lead.state, LeadState::Failed { reason: known } if known == reason)
+            });
+            return Ok(if same { EndedReady::Now } else { EndedReady::NotReady });
         }
-        Ok(EndedReady::NotReady)
+        let Some(ledger) = ledger else { return Ok(EndedReady::NotReady) };
+        let is_open =
+            pool_of(Some(ledger).filter(|item| !item.is_empty()))?.campaigns.contains_key(&next.campaign);
+        Ok(if is_open { EndedReady::NotReady } else { EndedReady::NotOpen })
     }
 
     /// Moves a ready lead's turn to when its window opens.

@@ -27,6 +27,7 @@
 //! although its answer was lost is told from a refusal by its own token in the old item.
 
 mod attributes;
+mod both;
 pub mod calls;
 pub mod campaigns;
 pub mod changes;
