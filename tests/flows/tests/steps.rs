@@ -8,6 +8,7 @@ use headroom::core::campaign::CampaignState;
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadId, LeadRef, MessageCode, Token};
 use headroom::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use headroom::core::pool::Tally;
+use headroom::core::retry::Missed;
 use headroom::flows::Clock as _;
 use headroom::flows::intake::{IntakeError, TakenIn};
 use headroom::table::campaigns::Opened;
@@ -161,7 +162,7 @@ async fn take(world: &World, first: &ClaimKey, step: Move) -> Option<(bool, Opti
             let outcome = match ends {
                 Ends::Done => Outcome::Done,
                 Ends::Failed => Outcome::Failed,
-                Ends::Attempt => again(Counts::Attempt),
+                Ends::Attempt => again(Counts::Attempt(Missed::Busy)),
                 Ends::Spared => again(Counts::Spared),
                 Ends::Untouched => again(Counts::Nothing),
             };
@@ -219,6 +220,7 @@ async fn check(world: &World, what: &str, step: Move, was: &Lead, now: &Lead) {
     // The clock stands still: the lead was taken in, and due, at this very instant.
     let mut due_now = later(world, 0).as_microsecond();
     let (mut attempts, mut spared, mut claims) = (was.attempts, was.spared, was.claims);
+    let mut tried = was.tried;
     match step {
         Move::Claim(n, nonce) => {
             claims = n;
@@ -243,13 +245,17 @@ async fn check(world: &World, what: &str, step: Move, was: &Lead, now: &Lead) {
                 };
                 assert_eq!(reason, "why", "{what}");
             }
-            Ends::Attempt => (attempts, due_now) = (attempts + 1, later(world, AGAIN).as_microsecond()),
+            Ends::Attempt => {
+                (attempts, due_now) = (attempts + 1, later(world, AGAIN).as_microsecond());
+                tried = tried.with(Missed::Busy, tried.of(Missed::Busy) + 1);
+            }
             Ends::Spared => (spared, due_now) = (spared + 1, later(world, AGAIN).as_microsecond()),
             Ends::Untouched => {}
         },
         Move::Postpone(_) => due_now = later(world, AGAIN).as_microsecond(),
     }
     assert_eq!((now.attempts, now.spared, now.claims, due), (attempts, spared, claims, due_now), "{what}");
+    assert_eq!(now.tried, tried, "{what}");
     // In the queue if and only if it is ready, under the claim that comes next.
     let queue = world.table().ready_leads(&now.campaign, later(world, AGAIN), 10).await.unwrap();
     let next: Vec<u32> = queue.iter().map(|lead| lead.next.claim).collect();
@@ -321,7 +327,10 @@ async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
 
     // One that is to be called again has a new one, later, and is not due before.
     let again = |seconds, counts| Outcome::Again { due: later(&world, seconds), counts };
-    table.settle(&claim("z", 1), None, &again(60, Counts::Attempt), "customer-busy").await.unwrap();
+    table
+        .settle(&claim("z", 1), None, &again(60, Counts::Attempt(Missed::Busy)), "customer-busy")
+        .await
+        .unwrap();
     table.settle(&claim("k", 1), None, &again(60, Counts::Nothing), "over the limit").await.unwrap();
     assert_eq!(queue(&world, "c", 59).await, references(&["m", "a", "k", "b"]));
     assert_eq!(queue(&world, "c", 61).await, references(&["m", "a", "k", "b", "z"]));

@@ -31,9 +31,10 @@ const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 const ORGS: &str = "functions/headroom/src/flows/orgs.rs";
 const CALIBRATE: &str = "functions/headroom/src/flows/calibrate.rs";
 const UNSEEN: &str = "functions/headroom/src/core/unseen.rs";
+const RETRY: &str = "functions/headroom/src/core/retry.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 56] = [
+pub const BUGS: [Bug; 58] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -379,6 +380,18 @@ pub const BUGS: [Bug; 56] = [
         file: UNSEEN,
         good: "        let until = now + spans.believed;",
         bad: "        let until = now + spans.believed * 1000;",
+    },
+    Bug {
+        name: "every delay of a retry is the first one's",
+        file: RETRY,
+        good: "        let delay = rule.after[nth - 1];",
+        bad: "        let delay = rule.after[nth - nth];",
+    },
+    Bug {
+        name: "an outcome's own number of attempts is forgotten",
+        file: RETRY,
+        good: "            || rule.attempts.is_some_and(|attempts| alike >= attempts.get());",
+        bad: "            || rule.attempts.is_some_and(|attempts| alike > 20 * attempts.get());",
     },
 ];
 

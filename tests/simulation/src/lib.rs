@@ -21,6 +21,7 @@
 //! One seed is one history: no sockets, no sleeping, no threads racing. All chance is drawn from the
 //! seed, and time only moves when nothing else can.
 
+pub mod again;
 pub mod boundary;
 pub mod bugs;
 pub mod clock;

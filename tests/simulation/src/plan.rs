@@ -17,6 +17,7 @@ use vapi_sim::{
     Counter, Faults as VapiFaults, OverLimitShape, Range as Between, Remaining, Telephony, Traffic,
 };
 
+use crate::again::Again;
 use crate::faults::{Outage, Rates, Service};
 
 /// A change from outside in mid-history.
@@ -45,6 +46,8 @@ pub struct Campaign {
     pub leads: Vec<(String, String)>,
     /// Most counted attempts at a lead.
     pub attempts: u32,
+    /// When a lead is called again, by how its call ended.
+    pub again: Again,
     /// Most lines at once.
     pub cap: Option<u32>,
     /// Longest call, in seconds.
@@ -166,6 +169,12 @@ impl Plan {
         let policy = some_policy(c, lines);
         let chaos = Duration::from_secs(c.u64(240..1200));
         let mut campaigns: Vec<Campaign> = (0..c.u8(1..=2)).map(|n| Campaign::of(c, n)).collect();
+        let retries = &mut fastrand::Rng::with_seed(seed ^ 0x00a9_a140);
+        for campaign in &mut campaigns {
+            if retries.bool() {
+                campaign.again = Again::of(retries);
+            }
+        }
         let mut changes = Vec::new();
         let sibling = (o.u8(0..5) < 2).then(|| some_sibling(o, chaos));
         if let Some(sibling) = sibling.as_ref().filter(|sibling| sibling.sight.is_known()) {
@@ -438,6 +447,7 @@ impl Campaign {
             id,
             leads,
             attempts: c.u32(1..=3),
+            again: Again::default(),
             cap: if c.bool() { None } else { Some(c.u32(1..=3)) },
             max_seconds: c.u32(30..=240),
             agent: if c.bool() { None } else { Some(AGENTS[c.usize(0..AGENTS.len())]) },
@@ -458,7 +468,7 @@ impl Campaign {
             leads.iter().map(|(id, number)| json!({ "id": id, "number": number })).collect();
         let mut campaign = json!({
             "id": self.id, "assistantId": "as", "phoneNumberId": "ph", "maxDurationSeconds": self.max_seconds,
-            "retry": { "maxAttempts": self.attempts, "noAnswerAfter": "2m", "busyAfter": "1m" },
+            "retry": { "maxAttempts": self.attempts, "outcomes": self.again.outcomes() },
         });
         if let Some(agent) = self.agent {
             campaign["agent"] = json!(agent);

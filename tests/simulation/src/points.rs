@@ -56,6 +56,7 @@ pub fn scenarios() -> Vec<Scenario> {
             id: "c0".into(),
             leads,
             attempts: 2,
+            again: Default::default(),
             cap: None,
             max_seconds: 60,
             agent: None,

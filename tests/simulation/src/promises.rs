@@ -549,8 +549,15 @@ impl Promises {
         Ok(())
     }
 
-    /// P3 and P1: a dial arrives at Vapi.
-    pub fn dialed(&mut self, key: &str, number: &str, org: Option<&str>, vapi: &Sim) -> Checked {
+    /// P3 and P1: a dial arrives at Vapi. A retry is none too many, and none too early.
+    pub fn dialed(
+        &mut self,
+        key: &str,
+        number: &str,
+        org: Option<&str>,
+        vapi: &Sim,
+        clocks: (Timestamp, SignedDuration),
+    ) -> Checked {
         self.checks += 1;
         ensure(self.holds(key), "P1", || format!("a dial arrived for {key}, which holds no line"))?;
         let before = vapi.calls(|call| call.held_line && call.name == Some(key));
@@ -562,6 +569,11 @@ impl Promises {
         let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
         let asked = self.asked.get(&at.0).and_then(|campaign| campaign.org);
         ensure(asked == org, "P1", || format!("{key} is dialed for {org:?}, its campaign is {asked:?}'s"))?;
+        if let Some(campaign) = self.asked.get(&at.0) {
+            let before = vapi.calls(|call| call.held_line && call.number == Some(number));
+            let wrong = campaign.again.wrong(&before, clocks.0, clocks.1);
+            ensure(wrong.is_none(), "retry", || format!("{key} is dialed: {}", wrong.unwrap_or_default()))?;
+        }
         let lead = self.leads.get(&at);
         let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
         ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))

@@ -97,6 +97,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         id: "c0".into(),
         leads,
         attempts: 1,
+        again: Default::default(),
         cap: Some(2),
         max_seconds: 240,
         agent: None,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use headroom::core::ids::{CampaignCode, LeadRef};
 use headroom::core::pool::Policy;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vapi_sim::{CallTruth, Config, Org, Sim, Webhook, WebhookAuth};
@@ -260,7 +261,9 @@ impl World {
             .get(http::header::AUTHORIZATION)
             .is_some_and(|bearer| bearer.to_str().is_ok_and(|bearer| bearer.ends_with(SIBLING_KEY)));
         let org = is_siblings.then_some(SIBLING);
-        if let Err(violation) = lock(&self.promises).dialed(&key, &number, org, self.vapi()) {
+        let skew = SignedDuration::try_from(self.plan.skew).expect("seconds fit");
+        let clocks = (self.clock.now(), skew);
+        if let Err(violation) = lock(&self.promises).dialed(&key, &number, org, self.vapi(), clocks) {
             self.violated(violation);
         }
     }

@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, NameCode, OrgName, PhoneNumber};
+use super::retry::Retry;
 use super::window::{Window, zone};
 
 /// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
@@ -26,60 +27,6 @@ pub enum Priority {
     Normal,
     /// When nothing else waits.
     Low,
-}
-
-/// What a machine's answer means for the lead.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Voicemail {
-    /// The lead is over.
-    #[default]
-    Stop,
-    /// Call again, as if nobody had answered.
-    Retry,
-}
-
-/// When a lead that was not reached is called again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Retry {
-    /// Counted attempts per lead, 1 to 20. Default 3.
-    pub max_attempts: NonZeroU32,
-    /// After nobody answered. Default 2 h.
-    #[serde(serialize_with = "write_span", deserialize_with = "read_span")]
-    pub no_answer_after: SignedDuration,
-    /// After an engaged tone. Default 15 min.
-    #[serde(serialize_with = "write_span", deserialize_with = "read_span")]
-    pub busy_after: SignedDuration,
-    /// After a machine. Default `stop`.
-    pub voicemail: Voicemail,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            max_attempts: NonZeroU32::new(3).expect("3 is not 0"),
-            no_answer_after: SignedDuration::from_hours(2),
-            busy_after: SignedDuration::from_mins(15),
-            voicemail: Voicemail::Stop,
-        }
-    }
-}
-
-fn write_span<S: Serializer>(span: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{span:#}"))
-}
-
-fn read_span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SignedDuration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let span: SignedDuration = text
-        .parse()
-        .map_err(|_| serde::de::Error::custom("a retry delay is not a span of time such as 15m or 2h"))?;
-    if span.is_positive() && span <= SignedDuration::from_hours(24 * 30) {
-        Ok(span)
-    } else {
-        Err(serde::de::Error::custom("a retry delay must be more than 0 and at most 30 days"))
-    }
 }
 
 /// Longest call if the campaign names none, in seconds: Vapi's own default.
@@ -172,9 +119,6 @@ impl TryFrom<UncheckedSpec> for Spec {
         let org = org.map_err(|error| format!("campaign.org: {error}"))?;
         if !(10..=43_200).contains(&spec.max_duration_seconds) {
             return Err("campaign.maxDurationSeconds is 10 to 43200".into());
-        }
-        if spec.retry.max_attempts.get() > 20 {
-            return Err("campaign.retry.maxAttempts is 1 to 20".into());
         }
         Ok(Self {
             id,

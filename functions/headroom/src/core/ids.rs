@@ -362,6 +362,15 @@ pub struct ClaimKey {
     pub claim: u32,
 }
 
+impl ClaimKey {
+    /// A fraction from 0 to below 1 of this claim's own, the same whenever it is asked for: it spreads out what would
+    /// else happen together.
+    pub fn spread(&self) -> f64 {
+        let hash = Sha256::digest(self.to_string());
+        f64::from(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])) / (f64::from(u32::MAX) + 1.0)
+    }
+}
+
 impl fmt::Display for ClaimKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{}", self.campaign.0, self.lead.0, self.claim)

@@ -3,9 +3,9 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::campaign::{Retry, Voicemail};
 use super::ended::{Group, NoAnswer, UNKNOWN_REASON};
 use super::ids::{CallId, CampaignCode, ClaimKey, LeadId, LeadRef, Lease, LineKey, PhoneNumber, Token};
+use super::retry::{Missed, Retry, Tried};
 use super::timers::Timers;
 use super::unseen::Figures;
 
@@ -93,6 +93,8 @@ pub struct Lead {
     pub claims: u32,
     /// Attempts that count towards `maxAttempts`.
     pub attempts: u32,
+    /// What those of them came to that were not the last.
+    pub tried: Tried,
     /// Failed set-ups that did not count.
     pub spared: u32,
 }
@@ -169,8 +171,8 @@ pub enum Outcome {
 /// How an attempt is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counts {
-    /// Towards `maxAttempts`.
-    Attempt,
+    /// Towards `maxAttempts`, as one that came to this.
+    Attempt(Missed),
     /// As a spared set-up failure; only so many are.
     Spared,
     /// Not at all.
@@ -200,35 +202,34 @@ pub fn after_call(
     timers: &Timers,
 ) -> (Outcome, Consequence) {
     let again = |delay: SignedDuration, counts| Outcome::Again { due: now + delay, counts };
-    let counted = |delay: SignedDuration| {
-        if lead.attempts + 1 < retry.max_attempts.get() {
-            again(timers.scaled(delay), Counts::Attempt)
-        } else {
-            Outcome::Failed
+    let counted = |missed| {
+        let alike = lead.tried.of(missed) + 1;
+        match retry.again(missed, lead.attempts + 1, alike, lead.claim().spread()) {
+            Some(delay) => again(timers.scaled(delay), Counts::Attempt(missed)),
+            // Somebody was there: that is more than most calls come to.
+            None if missed == Missed::Dropped => Outcome::Done,
+            None => Outcome::Failed,
         }
     };
     let group = match (end.reason.as_deref().map(Group::of), end.connected) {
-        // As much as can be known: somebody was there, or nobody was.
+        // As much as can be known: nobody was there.
         (None | Some(Group::InCallFailure), Some(false)) | (Some(Group::NotOutbound), _) => {
             Group::SetupFailure
         }
-        (None | Some(Group::InCallFailure), _) => Group::Reached,
+        (None, _) => Group::Reached,
         (Some(group), _) => group,
     };
     match group {
-        Group::Reached | Group::InCallFailure => (Outcome::Done, Consequence::None),
-        Group::NoAnswer(NoAnswer::Voicemail) if retry.voicemail == Voicemail::Stop => {
-            (Outcome::Failed, Consequence::None)
-        }
-        Group::NoAnswer(NoAnswer::Busy) => (counted(retry.busy_after), Consequence::None),
-        Group::NoAnswer(NoAnswer::RangOut | NoAnswer::Voicemail) => {
-            (counted(retry.no_answer_after), Consequence::None)
-        }
+        Group::Reached => (Outcome::Done, Consequence::None),
+        Group::InCallFailure => (counted(Missed::Dropped), Consequence::None),
+        Group::NoAnswer(NoAnswer::Busy) => (counted(Missed::Busy), Consequence::None),
+        Group::NoAnswer(NoAnswer::RangOut) => (counted(Missed::NoAnswer), Consequence::None),
+        Group::NoAnswer(NoAnswer::Voicemail) => (counted(Missed::Voicemail), Consequence::None),
         Group::OverLimit => (again(SignedDuration::ZERO, Counts::Nothing), Consequence::Rest),
         Group::SetupFailure | Group::NotOutbound if lead.spared < SPARED_SETUPS => {
             (again(timers.setup_backoff(lead.spared + 1), Counts::Spared), Consequence::None)
         }
-        Group::SetupFailure | Group::NotOutbound => (counted(retry.no_answer_after), Consequence::None),
+        Group::SetupFailure | Group::NotOutbound => (counted(Missed::SetupFailure), Consequence::None),
         Group::PermanentLead | Group::Cancelled => (Outcome::Failed, Consequence::None),
         Group::PermanentConfig | Group::AccountBlock => {
             (again(SignedDuration::ZERO, Counts::Nothing), Consequence::PauseCampaign)
@@ -256,6 +257,7 @@ mod tests {
             figures: None,
             claims: attempts + spared,
             attempts,
+            tried: Tried::default(),
             spared,
         }
     }
@@ -264,11 +266,15 @@ mod tests {
         let end = End { reason: Some(reason.to_owned()), connected };
         after_call(
             &lead(attempts, spared),
-            &Retry::default(),
+            &retry(r#"{"jitter": 0}"#),
             &end,
             Timestamp::UNIX_EPOCH,
             &Timers::default(),
         )
+    }
+
+    fn retry(json: &str) -> Retry {
+        serde_json::from_str(json).expect("a retry")
     }
 
     fn again(seconds: i64, counts: Counts) -> Outcome {
@@ -281,15 +287,22 @@ mod tests {
         let broke = "pipeline-error-openai-500-server-error";
         let cases = [
             (0, 0, "customer-ended-call", None, Outcome::Done, Nothing),
-            (0, 0, "customer-did-not-answer", None, again(7200, Counts::Attempt), Nothing),
-            (0, 0, "customer-busy", None, again(900, Counts::Attempt), Nothing),
+            (0, 0, "customer-did-not-answer", None, again(7200, Counts::Attempt(Missed::NoAnswer)), Nothing),
+            (0, 0, "customer-busy", None, again(900, Counts::Attempt(Missed::Busy)), Nothing),
             (2, 0, "customer-busy", None, Outcome::Failed, Nothing),
             (0, 0, "voicemail", None, Outcome::Failed, Nothing),
             (0, 0, "twilio-reported-customer-misdialed", None, Outcome::Failed, Nothing),
             (0, 0, "manually-canceled", None, Outcome::Failed, Nothing),
             (0, 0, "twilio-failed-to-connect-call", None, again(30, Counts::Spared), Nothing),
             (0, 2, "twilio-failed-to-connect-call", None, again(120, Counts::Spared), Nothing),
-            (0, 3, "twilio-failed-to-connect-call", None, again(7200, Counts::Attempt), Nothing),
+            (
+                0,
+                3,
+                "twilio-failed-to-connect-call",
+                None,
+                again(7200, Counts::Attempt(Missed::SetupFailure)),
+                Nothing,
+            ),
             (2, 3, "twilio-failed-to-connect-call", None, Outcome::Failed, Nothing),
             (
                 2,
@@ -315,10 +328,21 @@ mod tests {
 
     #[test]
     fn a_machine_is_called_again_only_if_asked_for() {
-        let retry = Retry { voicemail: Voicemail::Retry, ..Retry::default() };
+        let retry = retry(r#"{"voicemail": "retry", "jitter": 0}"#);
         let end = End { reason: Some("voicemail".into()), connected: None };
         let (outcome, _) = after_call(&lead(0, 0), &retry, &end, Timestamp::UNIX_EPOCH, &Timers::default());
-        assert_eq!(outcome, again(7200, Counts::Attempt));
+        assert_eq!(outcome, again(7200, Counts::Attempt(Missed::Voicemail)));
+    }
+
+    #[test]
+    fn who_was_cut_off_is_called_again_only_if_asked_for_and_then_counts_as_reached() {
+        let retry = retry(r#"{"jitter": 0, "outcomes": {"dropped": {"attempts": 2, "after": ["1m"]}}}"#);
+        let end =
+            End { reason: Some("pipeline-error-openai-500-server-error".into()), connected: Some(true) };
+        let after = |lead: &Lead| after_call(lead, &retry, &end, Timestamp::UNIX_EPOCH, &Timers::default()).0;
+        assert_eq!(after(&lead(0, 0)), again(60, Counts::Attempt(Missed::Dropped)));
+        let once = Lead { tried: Tried::default().with(Missed::Dropped, 1), ..lead(1, 0) };
+        assert_eq!(after(&once), Outcome::Done);
     }
 
     #[test]

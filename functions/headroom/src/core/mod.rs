@@ -30,6 +30,7 @@ pub mod pool;
 pub mod quota;
 pub mod refusal;
 pub mod reserve;
+pub mod retry;
 pub mod shard;
 pub mod timers;
 pub mod unseen;

@@ -1,15 +1,23 @@
 //! The end of a dialed call: the lead's outcome, the call's record, the free line, the wake-up, in
 //! this order.
 
+use jiff::SignedDuration;
+
+use crate::core::campaign::Campaign;
 use crate::core::ids::{CallId, Lease, LineKey};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
 use crate::core::pool::Pool;
 use crate::core::refusal::Refuser;
+use crate::core::retry;
+use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
 use crate::table::ledger::{Freed, LeadEnd, Rest};
 
 use super::App;
+
+/// How far back usage tells which hours are quiet: each hour of the day, and each day of the week, once.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 7);
 
 /// What the settling of a claim came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +49,7 @@ impl App {
         };
         let now = self.clock.now();
         let (outcome, consequence) = after_call(lead, &campaign.spec.retry, end, now, &self.timers);
+        let outcome = self.in_a_quiet_hour(&campaign, lead, outcome).await;
         if consequence == Consequence::PauseCampaign {
             let reason = format!(
                 "a call ended with {}: mend the cause at Vapi, then resume the campaign",
@@ -56,6 +65,29 @@ impl App {
             self.explain_waiting(&campaign, Refuser::Vapi, &pool).await;
         }
         self.settle_as(pool, lead, call, end, &outcome).await
+    }
+
+    /// The same outcome, and where the campaign wants quiet hours for its retries, due in one. A usage table that does
+    /// not answer makes nobody wait: the retry is due when it would have been.
+    async fn in_a_quiet_hour(&self, campaign: &Campaign, lead: &Lead, outcome: Outcome) -> Outcome {
+        let Outcome::Again { due, counts: counts @ Counts::Attempt(_) } = outcome else { return outcome };
+        if !campaign.spec.retry.prefer_quiet_hours {
+            return outcome;
+        }
+        let now = self.clock.now();
+        let peaks = match self.table.read_usage(now - REMEMBERED, now).await {
+            Ok(hours) => hours.into_iter().map(|hour| (hour.start, hour.peak)).collect::<Vec<_>>(),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "usage is not known: a retry waits for no quiet hour");
+                return outcome;
+            }
+        };
+        let allowed = |at| {
+            let window = campaign.spec.window.as_ref();
+            window.is_none_or(|window| window.opens(at, lead.timezone.as_ref()) == Some(at))
+        };
+        let due = retry::in_a_quiet_hour(due, &peaks, allowed, lead.claim().spread());
+        Outcome::Again { due, counts }
     }
 
     /// Settles a lead's claim with an outcome that is already decided.
@@ -90,7 +122,7 @@ impl App {
         );
         self.free(pool, &lease, lead_end).await?;
         // The next pass comes soon enough for a later retry.
-        if let Outcome::Again { due, counts: Counts::Attempt | Counts::Spared } = outcome
+        if let Outcome::Again { due, counts: Counts::Attempt(_) | Counts::Spared } = outcome
             && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
                 < self.timers.pass_interval()
         {
@@ -162,7 +194,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "done",
         Outcome::Failed => "failed",
-        Outcome::Again { counts: Counts::Attempt, .. } => "again",
+        Outcome::Again { counts: Counts::Attempt(_), .. } => "again",
         Outcome::Again { counts: Counts::Spared, .. } => "again, not counted",
         Outcome::Again { counts: Counts::Nothing, .. } => "back, untouched",
     }

@@ -20,6 +20,7 @@ use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
+use crate::core::retry::{Missed, Tried};
 use crate::core::unseen::Figures;
 use crate::core::window::zone;
 
@@ -446,9 +447,9 @@ impl Table {
         reason: &str,
     ) -> Result<Step, TableError> {
         let (state, counts) = match outcome {
-            Outcome::Done => ("done", Counts::Attempt),
-            Outcome::Failed => ("failed", Counts::Attempt),
-            Outcome::Again { counts, .. } => ("ready", *counts),
+            Outcome::Done => ("done", None),
+            Outcome::Failed => ("failed", None),
+            Outcome::Again { counts, .. } => ("ready", Some(*counts)),
         };
         let mut set = String::from("SET st = :st, reason = :reason");
         let mut step = self
@@ -459,11 +460,17 @@ impl Table {
             .expression_attribute_values(":dialing", s("dialing"))
             .expression_attribute_values(":unknown", s("unknown"));
         match counts {
-            Counts::Attempt => set.push_str(", att = att + :one"),
-            Counts::Spared => set.push_str(", spared = spared + :one"),
-            Counts::Nothing => {}
+            None => set.push_str(", att = att + :one"),
+            Some(Counts::Attempt(missed)) => {
+                set.push_str(", att = att + :one, #m = if_not_exists(#m, :none) + :one");
+                step = step
+                    .expression_attribute_names("#m", tried_attribute(missed))
+                    .expression_attribute_values(":none", n(0));
+            }
+            Some(Counts::Spared) => set.push_str(", spared = spared + :one"),
+            Some(Counts::Nothing) => {}
         }
-        if counts != Counts::Nothing {
+        if counts != Some(Counts::Nothing) {
             step = step.expression_attribute_values(":one", n(1));
         }
         if let Outcome::Again { due, counts } = outcome {
@@ -613,6 +620,24 @@ fn ready_of(campaign: &CampaignCode, item: &Item) -> Result<ReadyLead, TableErro
     Ok(ReadyLead { next, timezone: zone_of(&read)? })
 }
 
+/// Where a lead's attempts are counted by what they came to; there from the first one on.
+fn tried_attribute(missed: Missed) -> &'static str {
+    match missed {
+        Missed::NoAnswer => "att_noans",
+        Missed::Busy => "att_busy",
+        Missed::Voicemail => "att_vm",
+        Missed::SetupFailure => "att_setup",
+        Missed::Dropped => "att_drop",
+    }
+}
+
+fn tried_of(read: &Reader<'_>) -> Result<Tried, TableError> {
+    Missed::ALL.into_iter().try_fold(Tried::default(), |tried, missed| {
+        let attempts = read.number_if(tried_attribute(missed))?;
+        Ok(attempts.map_or(tried, |attempts| tried.with(missed, attempts)))
+    })
+}
+
 fn lead_of(item: &Item) -> Result<Lead, TableError> {
     let read = Reader::new(item, "lead");
     let campaign = read.text("pk")?.strip_prefix("C#").and_then(|code| code.parse().ok());
@@ -642,6 +667,7 @@ fn lead_of(item: &Item) -> Result<Lead, TableError> {
         figures: read.parsed_if("fig")?,
         claims: read.number("claims")?,
         attempts: read.number("att")?,
+        tried: tried_of(&read)?,
         spared: read.number("spared")?,
     })
 }

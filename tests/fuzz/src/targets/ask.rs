@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use headroom::core::campaign::{Message, Spec};
 use headroom::core::ids::{CallId, CampaignCode, LeadRef};
 use headroom::core::lead::{Lead, LeadState};
+use headroom::core::retry::Tried;
 use headroom::core::timers::Timers;
 use headroom::vapi::analytics::History;
 use headroom::vapi::calls::{Call, Listing};
@@ -90,6 +91,7 @@ impl Line {
             figures: None,
             claims: 1,
             attempts: 0,
+            tried: Tried::default(),
             spared: 0,
         };
         Ok(Self {

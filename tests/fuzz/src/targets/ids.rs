@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use headroom::core::campaign::Retry;
 use headroom::core::ended::Group;
 use headroom::core::ids::{
     CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey, MessageCode, OrgId,
     PhoneNumber, PoolId, Token,
 };
+use headroom::core::retry::Retry;
 use headroom::core::window::{Window, zone};
 use jiff::Timestamp;
 use serde_json::json;

@@ -81,6 +81,7 @@ fn plan() -> Plan {
             id: "c0".into(),
             leads,
             attempts: 2,
+            again: Default::default(),
             cap: None,
             max_seconds: 60,
             agent: None,
