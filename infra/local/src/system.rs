@@ -11,7 +11,7 @@ use headroom::config::{Callers, Keys, OrgSettings, Rejects};
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
-use headroom::flows::{App, SystemClock, main_pool, random_nonce};
+use headroom::flows::{App, Memory, SystemClock, main_pool, random_nonce};
 use headroom::logging::chain;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
@@ -90,6 +90,7 @@ impl System {
             adopt_limit: settings.adopt_limit,
             orgs: Org::all(&settings.vapi_url, &settings.keys, settings.orgs, &timers)?,
             rejects: settings.rejects,
+            memory: Memory::default(),
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
         let engines = Arc::new(engines);

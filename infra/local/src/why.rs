@@ -186,7 +186,10 @@ fn meaning(rule: &str) -> String {
         "quota" => "a quota of its calls held as many lines as it may",
         "pace" => "the calls that a quota allows in a second were begun",
         "daily" => "the calls that a quota allows in a day (UTC) were made",
-        "campaign_cap" => "the campaign held as many lines as its maxConcurrency",
+        "campaign_cap" => {
+            "the campaign held as many lines as its maxConcurrency, or the step of its ramp, allows"
+        }
+        "batch" => "the campaign's batch is begun, and the next one comes when its calls are over and rested",
         "hold_off" => "outbound rests, since Vapi was full or asked for it",
         "vapi" => "Vapi counted no free line",
         other => return format!("the rule {other}"),

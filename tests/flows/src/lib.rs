@@ -20,7 +20,7 @@ use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
 use headroom::core::shard::Sizes;
 use headroom::core::timers::Timers;
-use headroom::flows::{App, Clock, main_pool, random_nonce};
+use headroom::flows::{App, Clock, Memory, main_pool, random_nonce};
 use headroom::table::Table;
 use headroom::table::leads::Step;
 use headroom::table::ledger::{Observed, Taken};
@@ -204,6 +204,7 @@ impl World {
             adopt_limit: false,
             orgs: Vec::new(),
             rejects: Rejects::default(),
+            memory: Memory::default(),
         };
         let world = Self {
             app,

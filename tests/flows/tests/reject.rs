@@ -7,6 +7,7 @@ use std::sync::Arc;
 use flows::{World, policy};
 use headroom::config::Rejects;
 use headroom::core::campaign::CampaignState;
+use headroom::core::fair::Lanes;
 use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, Token};
 use headroom::core::lead::LeadState;
 use headroom::core::pool::{Policy, Tally};
@@ -171,7 +172,7 @@ async fn only_a_ready_lead_of_an_open_campaign_ends_and_is_counted_once() {
     assert_eq!(states(&world, "c", 2).await[1], failed("why"));
     assert_eq!(table.read_pool().await.unwrap().campaigns[&code("c")].failed, 1);
     // Nobody finds it in the queue any more, or can claim it.
-    assert!(!table.has_ready_leads(&code("c")).await.unwrap());
+    assert!(table.first_due(&code("c"), Lanes::default()).await.unwrap().is_none());
     let token = Token::new(Kind::Outbound, world.clock.now(), 7);
     let claimed = table.claim(&other, &token, world.clock.now()).await.unwrap();
     assert!(matches!(claimed, Step::Refused(Some(_))), "{claimed:?}");

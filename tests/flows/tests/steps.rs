@@ -5,6 +5,7 @@
 
 use flows::{World, policy};
 use headroom::core::campaign::CampaignState;
+use headroom::core::fair::Lanes;
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadId, LeadRef, MessageCode, Token};
 use headroom::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use headroom::core::pool::Tally;
@@ -257,7 +258,8 @@ async fn check(world: &World, what: &str, step: Move, was: &Lead, now: &Lead) {
     assert_eq!((now.attempts, now.spared, now.claims, due), (attempts, spared, claims, due_now), "{what}");
     assert_eq!(now.tried, tried, "{what}");
     // In the queue if and only if it is ready, under the claim that comes next.
-    let queue = world.table().ready_leads(&now.campaign, later(world, AGAIN), 10).await.unwrap();
+    let queue =
+        world.table().ready_leads(&now.campaign, Lanes::default(), later(world, AGAIN), 10).await.unwrap();
     let next: Vec<u32> = queue.iter().map(|lead| lead.next.claim).collect();
     assert_eq!(next, if now.state == LeadState::Ready { vec![claims + 1] } else { vec![] }, "{what}");
 }
@@ -289,7 +291,11 @@ fn reference(id: &str) -> LeadRef {
 }
 
 async fn queue(world: &World, campaign: &str, seconds: i64) -> Vec<LeadRef> {
-    let ready = world.table().ready_leads(&code(campaign), later(world, seconds), 10_000).await.unwrap();
+    let ready = world
+        .table()
+        .ready_leads(&code(campaign), Lanes::default(), later(world, seconds), 10_000)
+        .await
+        .unwrap();
     ready.into_iter().map(|lead| lead.next.lead).collect()
 }
 
@@ -309,7 +315,7 @@ async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
     let all = references(&["z", "m", "a", "k", "b"]);
     assert_eq!(queue(&world, "c", 1).await, all);
     assert_eq!(queue(&world, "other", 1).await, references(&["y"]));
-    let first = world.table().ready_leads(&code("c"), later(&world, 1), 2).await.unwrap();
+    let first = world.table().ready_leads(&code("c"), Lanes::default(), later(&world, 1), 2).await.unwrap();
     assert_eq!(
         first.iter().map(|lead| &lead.next.lead).collect::<Vec<_>>(),
         all[..2].iter().collect::<Vec<_>>()
@@ -334,14 +340,17 @@ async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
     table.settle(&claim("k", 1), None, &again(60, Counts::Nothing), "over the limit").await.unwrap();
     assert_eq!(queue(&world, "c", 59).await, references(&["m", "a", "k", "b"]));
     assert_eq!(queue(&world, "c", 61).await, references(&["m", "a", "k", "b", "z"]));
-    let due = table.due_between(&code("c"), later(&world, 1), later(&world, 100), 10).await.unwrap();
+    let due = table
+        .due_between(&code("c"), Lanes::default(), later(&world, 1), later(&world, 100), 10)
+        .await
+        .unwrap();
     assert_eq!(due, [later(&world, 60)]);
 
     table.postpone(&claim("a", 1), later(&world, 30)).await.unwrap();
     assert_eq!(queue(&world, "c", 29).await, references(&["m", "k", "b"]));
     assert_eq!(queue(&world, "c", 31).await, references(&["m", "k", "b", "a"]));
-    assert!(table.has_ready_leads(&code("c")).await.unwrap());
-    assert!(!table.has_ready_leads(&code("none")).await.unwrap());
+    assert!(table.first_due(&code("c"), Lanes::default()).await.unwrap().is_some());
+    assert!(table.first_due(&code("none"), Lanes::default()).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -194,7 +194,9 @@ impl Aws {
             _ => Answer::error(400, "ThrottlingException"),
         };
         let (world, about) = (self.world.clone(), self.world.about(&request));
+        let process = self.process.id;
         let carry_out = Arc::new(move || -> BoxFuture<'static, Option<Answer>> {
+            world.asked_by(process, name);
             let answer = world.carry_out(&request, name);
             Box::pin(std::future::ready(Some(answer)))
         });

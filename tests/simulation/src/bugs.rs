@@ -32,9 +32,11 @@ const ORGS: &str = "functions/headroom/src/flows/orgs.rs";
 const CALIBRATE: &str = "functions/headroom/src/flows/calibrate.rs";
 const UNSEEN: &str = "functions/headroom/src/core/unseen.rs";
 const RETRY: &str = "functions/headroom/src/core/retry.rs";
+const FAIR: &str = "functions/headroom/src/core/fair.rs";
+const PACING: &str = "functions/headroom/src/core/pacing.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 58] = [
+pub const BUGS: [Bug; 65] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -392,6 +394,48 @@ pub const BUGS: [Bug; 58] = [
         file: RETRY,
         good: "            || rule.attempts.is_some_and(|attempts| alike >= attempts.get());",
         bad: "            || rule.attempts.is_some_and(|attempts| alike > 20 * attempts.get());",
+    },
+    Bug {
+        name: "the lowest priority served first",
+        file: FAIR,
+        good: "        plan.serve_level(*level);",
+        bad: "        let last = levels.len() - 1 - levels.iter().position(|other| other == level).unwrap_or_default();\n        levels.iter().nth(last).into_iter().for_each(|level| plan.serve_level(*level));",
+    },
+    Bug {
+        name: "weights ignored",
+        file: DISPATCH,
+        good: "                    weight: spec.weight,",
+        bad: "                    weight: Default::default(),",
+    },
+    Bug {
+        name: "warm leads last",
+        file: FAIR,
+        good: "self.high.then_some(Lane::High).into_iter().chain([Lane::Normal])",
+        bad: "[Lane::Normal].into_iter().chain(self.high.then_some(Lane::High))",
+    },
+    Bug {
+        name: "a warm lead that comes back stands among the others",
+        file: LEADS,
+        good: "\"q = if_not_exists(lane, :q)\"",
+        bad: "\"q = :q\"",
+    },
+    Bug {
+        name: "a ramp that never falls back",
+        file: PACING,
+        good: "        if step.nth > 0 && breaks(",
+        bad: "        if step.nth > 99 && breaks(",
+    },
+    Bug {
+        name: "a batch forgets what it has begun",
+        file: LEDGER,
+        good: "\", cmp.#c.b = cmp.#c.b + :n\"",
+        bad: "\", cmp.#c.b = :n\"",
+    },
+    Bug {
+        name: "two dispatchers begin the same second's calls of one campaign",
+        file: LEDGER,
+        good: "\" AND cmp.#c.p = :paced\"",
+        bad: "\" AND (cmp.#c.p = :paced OR cmp.#c.p <> :paced)\"",
     },
 ];
 

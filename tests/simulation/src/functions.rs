@@ -15,7 +15,7 @@ use headroom::config::{Assistants, Callers, Overflow, Rejects};
 use headroom::core::timers::Timers;
 use headroom::flows::operate::Asked;
 use headroom::flows::orgs::Org;
-use headroom::flows::{App, aws_patience, main_pool};
+use headroom::flows::{App, Memory, aws_patience, main_pool};
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
@@ -126,6 +126,7 @@ impl World {
             adopt_limit,
             orgs: orgs.into_iter().collect(),
             rejects: Rejects::parse(self.plan.rejects).expect("plans give good lists"),
+            memory: Memory::default(),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Ledger {
     pub lines: BTreeMap<String, String>,
     /// Campaign code → held, done, failed.
     pub(crate) campaigns: BTreeMap<String, (i64, i64, i64)>,
+    /// Campaign code → how far it has come by its own pace.
+    pub(crate) progress: BTreeMap<String, Progress>,
     /// Campaign code → the codes that its calls are known by.
     pub(crate) known: BTreeMap<String, Vec<String>>,
     /// What bounds some of the calls besides.
@@ -47,6 +49,32 @@ pub struct Ledger {
     pub(crate) by_agent: BTreeMap<String, Vec<i64>>,
     /// In the first of several items.
     pub(crate) whole: Option<Whole>,
+}
+
+/// How far a campaign has come by its own pace, as the item says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// The day, the calls in it, the next instant in milliseconds.
+    pub(crate) pace: Option<(i64, i64, i64)>,
+    /// The step, its beginning, and the calls ended, answered and broken before; empty without one.
+    pub(crate) step: Vec<i64>,
+    /// Calls ended, answered, broken.
+    pub(crate) calls: [i64; 3],
+}
+
+impl Progress {
+    fn of(tally: &Value) -> Self {
+        let words = |name| -> Vec<i64> {
+            let text = text(tally, name).unwrap_or_default();
+            text.split_whitespace().map(|word| word.parse().unwrap_or(-1)).collect()
+        };
+        let pace = words("p");
+        Self {
+            pace: pace.get(2).map(|next| (pace[0], pace[1], *next)),
+            step: words("r"),
+            calls: ["n", "a", "x"].map(|name| number(tally, name)),
+        }
+    }
 }
 
 /// A quota, as the item says.
@@ -194,6 +222,10 @@ pub struct Whole {
 pub struct Lead {
     /// Where it is.
     pub state: String,
+    /// The user's id for it.
+    pub(crate) id: String,
+    /// When its turn is, in microseconds of the Unix epoch.
+    pub(crate) due_us: i64,
     pub(crate) claims: i64,
     pub(crate) attempts: i64,
     pub(crate) token: Option<String>,
@@ -284,6 +316,7 @@ impl Ledger {
                     (key, (words[0], words[1], words[2]))
                 })
                 .collect(),
+            progress: map("cmp").into_iter().map(|(code, tally)| (code, Progress::of(&tally["M"]))).collect(),
             known: map("cmp")
                 .into_iter()
                 .map(|(code, tally)| (code, codes(&text(&tally["M"], "k").unwrap_or_default())))
@@ -327,6 +360,8 @@ impl Lead {
     pub(crate) fn of(item: &Value) -> Self {
         Self {
             state: text(item, "st").unwrap_or_default(),
+            id: text(item, "id").unwrap_or_default(),
+            due_us: number(item, "due"),
             claims: number(item, "claims"),
             attempts: number(item, "att"),
             token: text(item, "tok"),

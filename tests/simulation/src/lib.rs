@@ -45,5 +45,6 @@ pub mod scripted;
 pub mod sweep;
 pub mod trace;
 pub mod trunks;
+mod turns;
 pub mod weaken;
 pub mod world;

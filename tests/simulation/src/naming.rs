@@ -43,7 +43,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
             keys if keys.contains("BETWEEN") => "due_between",
             keys if keys.contains("due") => "ready_leads",
-            _ => "has_ready_leads",
+            _ => "first_due",
         },
         "Query" if text("KeyConditionExpression").contains(":campaign") => "list_campaigns",
         "Query" if text("KeyConditionExpression").contains(":lead") => "count_leads",
@@ -84,7 +84,9 @@ fn by_key(
 }
 
 fn of_ledger(update: &str, condition: &str) -> &'static str {
-    if update.contains("unseen") {
+    if update.starts_with("SET cmp.#c.r = ") {
+        "move_step"
+    } else if update.contains("unseen") {
         "note_unseen"
     } else if update.contains("rest_until = ") {
         "rest"
@@ -144,6 +146,7 @@ fn of_campaign(json: &Value, update: &str) -> &'static str {
     let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
     match update {
         update if update.contains(":total") => "finish_campaign",
+        update if update.contains("lanes = ") => "note_lanes",
         update if update.contains("st = :paused") => "pause_campaign",
         update if update.contains("st = :running") && gives(":finished") => "reopen_campaign",
         update if update.contains("st = :running") => "resume_campaign",

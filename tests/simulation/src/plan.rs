@@ -19,6 +19,7 @@ use vapi_sim::{
 
 use crate::again::Again;
 use crate::faults::{Outage, Rates, Service};
+use crate::turns::{self, Turn};
 
 /// A change from outside in mid-history.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct Campaign {
     pub max_seconds: u32,
     /// The organisation whose key dials, if it is not the first one.
     pub org: Option<&'static str>,
+    /// Its turn beside others, and its pace.
+    pub turn: Turn,
 }
 
 /// Another organisation on the same subscription, with calls of its own.
@@ -193,6 +196,7 @@ impl Plan {
             campaigns[0].lengthen(o);
             swing(o, lines, policy, chaos, &mut changes);
         }
+        let failing = turns::draw(seed, &mut campaigns);
         for campaign in &campaigns {
             campaign.messages(c, chaos, &mut changes);
         }
@@ -297,6 +301,7 @@ impl Plan {
             aftermath: Duration::from_secs(480),
             rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
         };
+        plan.telephony.setup_failure = failing.unwrap_or(plan.telephony.setup_failure);
         if plan.sibling.is_some() && o.u8(0..4) > 0 {
             // Exact enough for the estimates of others' lines to be checked.
             plan.skew = plan.skew.min(Duration::from_secs(1));
@@ -452,6 +457,7 @@ impl Campaign {
             max_seconds: c.u32(30..=240),
             agent: if c.bool() { None } else { Some(AGENTS[c.usize(0..AGENTS.len())]) },
             org: None,
+            turn: Turn::default(),
         }
     }
 
@@ -464,8 +470,7 @@ impl Campaign {
 
     /// The message that brings some of its leads.
     pub fn message(&self, leads: &[(String, String)]) -> String {
-        let leads: Vec<Value> =
-            leads.iter().map(|(id, number)| json!({ "id": id, "number": number })).collect();
+        let leads: Vec<Value> = leads.iter().map(|(id, number)| self.lead(id, number)).collect();
         let mut campaign = json!({
             "id": self.id, "assistantId": "as", "phoneNumberId": "ph", "maxDurationSeconds": self.max_seconds,
             "retry": { "maxAttempts": self.attempts, "outcomes": self.again.outcomes() },
@@ -479,7 +484,16 @@ impl Campaign {
         if let Some(cap) = self.cap {
             campaign["maxConcurrency"] = json!(cap);
         }
+        self.turn.ask(&mut campaign);
         json!({ "campaign": campaign, "leads": leads }).to_string()
+    }
+
+    fn lead(&self, id: &str, number: &str) -> Value {
+        let mut lead = json!({ "id": id, "number": number });
+        if self.turn.warm.contains(id) {
+            lead["priority"] = json!("high");
+        }
+        lead
     }
 
     /// In one message or two, the second one some time later; sometimes the first one once more.

@@ -61,6 +61,7 @@ pub fn scenarios() -> Vec<Scenario> {
             max_seconds: 60,
             agent: None,
             org: None,
+            turn: Default::default(),
         };
         let message = campaign.message(&campaign.leads);
         Plan {

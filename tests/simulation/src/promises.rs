@@ -13,6 +13,7 @@ use vapi_sim::{CallTruth, Sim};
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW};
+use crate::turns::Turns;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Promises {
     ghosts: BTreeMap<String, String>,
     /// Passes in a row that left the limit as it was, although Vapi had told another.
     unfollowed: u32,
+    /// Whose turn it is.
+    pub(crate) turns: Turns,
     checks: u64,
     /// If they are to be kept.
     moments: Option<Vec<Moment>>,
@@ -135,6 +138,7 @@ impl Promises {
                 done: number(item, "done"),
                 failed: number(item, "failed"),
             };
+            self.turns.campaign_written(code, &seen.state, now);
             self.campaigns.insert(code.to_owned(), seen);
             Ok(())
         } else if sk == "REFUSED" {
@@ -207,6 +211,9 @@ impl Promises {
             ensure(was.is_none_or(|was| was == token), "P7", || format!("the line of {key} changed hands"))?;
         }
         self.taken(&before, &ledger, now)?;
+        if self.ledger.len() == 1 && ledger.whole.is_none() {
+            self.turns.ledger_written((&before, &ledger), &self.asked, &self.leads, vapi, now)?;
+        }
         self.others.written(&before, &ledger, vapi, now)?;
         if ledger.limit != before.limit {
             self.unfollowed = 0;
@@ -479,6 +486,8 @@ impl Promises {
     /// P4: a lead is ready, or holds a line, or is over for good.
     fn lead_written(&mut self, code: String, reference: String, lead: Lead, now: Timestamp) -> Checked {
         let before = self.leads.insert((code.clone(), reference.clone()), lead.clone());
+        let lines = self.ledger.get("LEDGER#0").map(|item| item.lines.clone()).unwrap_or_default();
+        self.turns.lead_written(&(code.clone(), reference.clone()), &lead, &lines, now);
         let was_open = before.as_ref().filter(|before| before.is_unanswered());
         match was_open {
             Some(before) if !lead.is_unanswered() => {

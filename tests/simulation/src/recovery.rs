@@ -102,6 +102,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         max_seconds: 240,
         agent: None,
         org: None,
+        turn: Default::default(),
     };
     // At any time between two passes.
     let sent = Duration::from_millis(c.u64(0..60_000));

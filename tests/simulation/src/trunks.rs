@@ -24,9 +24,11 @@ pub(crate) fn met_often(seed: u64, chaos: Duration) -> Option<(Campaign, Vec<(Du
         agent: None,
         leads: (0..LEADS).map(|lead| (format!("l{lead}"), format!("+155555590{lead:02}"))).collect(),
         attempts: t.u32(1..=2),
+        again: Default::default(),
         cap: None,
         max_seconds: 30,
         org: None,
+        turn: Default::default(),
     };
     let mut changes = Vec::new();
     let lines = NonZeroU32::new(t.u32(1..=2));

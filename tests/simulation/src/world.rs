@@ -100,6 +100,7 @@ impl World {
             broken: watch::Sender::new(None),
             plan,
         });
+        lock(&world.promises).turns.shows = world.plan.shows_turns();
         let webhook =
             Webhook { url: "http://headroom.invalid/vapi".into(), auth: WebhookAuth::Hmac(SECRET.into()) };
         let sibling = world.plan.sibling.as_ref().map(|sibling| Org {
@@ -218,6 +219,11 @@ impl World {
         about
     }
 
+    /// A process's request is about to be carried out.
+    pub(crate) fn asked_by(&self, process: u32, name: &str) {
+        lock(&self.promises).turns.asked_by(process, name, self.clock.now());
+    }
+
     /// Carries a request out, and checks the promises if it has written anything.
     pub fn carry_out(&self, request: &Request, name: &'static str) -> Answer {
         let stale = self.plan.stale > 0.0 && self.faults().chance().f64() < self.plan.stale;
@@ -225,6 +231,9 @@ impl World {
         let answer = dynamo.carry_out(name, request, stale);
         let refused =
             answer.body.contains("ConditionalCheckFailed") || answer.body.contains("TransactionCanceled");
+        if refused {
+            lock(&self.promises).turns.refused(name, self.clock.now());
+        }
         if answer.status != 200 && !refused {
             let text = format!("the engine refused {name}: {} {}", answer.body, request.text);
             self.violated(Violation { promise: "a request that DynamoDB takes", text });

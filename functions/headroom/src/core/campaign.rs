@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::fair::{Lane, Lanes, Share, Weight};
 use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, NameCode, OrgName, PhoneNumber};
+use super::pacing::{self, Batch, Ramp};
 use super::retry::Retry;
 use super::window::{Window, zone};
 
@@ -59,6 +61,21 @@ pub struct Spec {
     pub org: Option<OrgName>,
     /// Who goes first.
     pub priority: Priority,
+    /// Its part of the lines beside campaigns of the same priority.
+    #[serde(skip_serializing_if = "Weight::is_default")]
+    pub weight: Weight,
+    /// What it is guaranteed, whatever its priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// Calls begun in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<NonZeroU32>,
+    /// Steps by which it gets more lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
+    /// So many leads, and the next when their calls are over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
     /// Most lines that this campaign may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<NonZeroU32>,
@@ -94,6 +111,12 @@ struct UncheckedSpec {
     org: Option<String>,
     #[serde(default)]
     priority: Priority,
+    #[serde(default)]
+    weight: Weight,
+    share: Option<Share>,
+    per_second: Option<NonZeroU32>,
+    ramp: Option<Ramp>,
+    batch: Option<Batch>,
     max_concurrency: Option<NonZeroU32>,
     #[serde(default = "default_max_duration")]
     max_duration_seconds: u32,
@@ -128,6 +151,11 @@ impl TryFrom<UncheckedSpec> for Spec {
             agent,
             org,
             priority: spec.priority,
+            weight: spec.weight,
+            share: spec.share,
+            per_second: spec.per_second,
+            ramp: spec.ramp,
+            batch: spec.batch,
             max_concurrency: spec.max_concurrency,
             max_duration_seconds: spec.max_duration_seconds,
             window: spec.window,
@@ -137,12 +165,26 @@ impl TryFrom<UncheckedSpec> for Spec {
 }
 
 impl Spec {
+    /// What every call that Headroom dials is known by, last of all: the member of a quota for all of them.
+    pub const ALL: &str = "*";
+
     /// What its calls are known by, the most telling first.
     pub fn codes(&self) -> Vec<NameCode> {
         let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
         let name = self.agent.iter().map(AgentName::code);
         let ids = ids.into_iter().flatten().map(|id| NameCode::of(id));
-        name.chain(ids).chain(self.org.iter().map(OrgName::code)).collect()
+        let all = NameCode::of(Self::ALL);
+        name.chain(ids).chain(self.org.iter().map(OrgName::code)).chain([all]).collect()
+    }
+
+    /// How fast it may go.
+    pub fn pace(&self) -> pacing::Asked<'_> {
+        pacing::Asked {
+            lines: self.max_concurrency,
+            per_second: self.per_second,
+            ramp: self.ramp.as_ref(),
+            batch: self.batch,
+        }
     }
 
     /// The longest call as a span.
@@ -193,6 +235,8 @@ pub struct Campaign {
     /// Leads reached and leads failed, as of the last time it finished. While it runs, the ledger
     /// has the current figures.
     pub settled: (u32, u32),
+    /// Where its leads may be found.
+    pub lanes: Lanes,
 }
 
 /// A lead as a message brings it in.
@@ -210,6 +254,8 @@ pub struct NewLead {
     pub timezone: Option<TimeZone>,
     /// For the assistant's template, as a JSON object.
     pub variables: Option<String>,
+    /// Where in the queue it stands.
+    pub lane: Lane,
 }
 
 /// A lead that is not taken in, and why.
@@ -293,6 +339,8 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
         timezone: Option<String>,
         #[serde(borrow)]
         variables: Option<&'a RawValue>,
+        #[serde(default)]
+        priority: Lane,
     }
     if !json.starts_with('{') {
         return Err("it is not a JSON object".into());
@@ -330,6 +378,7 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
         name: name.filter(|name| !name.is_empty()),
         timezone,
         variables: variables.map(str::to_owned),
+        lane: lead.priority,
     })
 }
 

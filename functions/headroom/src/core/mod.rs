@@ -24,8 +24,10 @@
 
 pub mod campaign;
 pub mod ended;
+pub mod fair;
 pub mod ids;
 pub mod lead;
+pub mod pacing;
 pub mod pool;
 pub mod quota;
 pub mod refusal;

@@ -6,7 +6,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::fair::Lines;
 use super::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgId, Token};
+use super::pacing::{Own, Progress};
 use super::quota::{self, Pace, Quota, Quotas};
 use super::reserve::{Bucket, BucketKey, Reserves, Uses};
 use super::shard::Shard;
@@ -145,6 +147,8 @@ pub struct Tally {
     pub done: u32,
     /// Leads that ended otherwise.
     pub failed: u32,
+    /// How far it has come by its own pace.
+    pub progress: Progress,
 }
 
 /// The pool's item: one read shows the policy, the counters, and who holds each line.
@@ -197,6 +201,8 @@ pub enum Rule {
     Cap,
     /// The campaign would pass its own `maxConcurrency`.
     CampaignCap,
+    /// The campaign's batch is begun, and its calls are not over, or the rest after them is not.
+    Batch,
     /// A quota that the call counts in would pass its lines.
     Quota,
     /// A quota's calls for this second are begun.
@@ -216,6 +222,7 @@ impl Rule {
             Self::Shared => "shared",
             Self::Cap => "cap",
             Self::CampaignCap => "campaign_cap",
+            Self::Batch => "batch",
             Self::Quota => "quota",
             Self::Pace => "pace",
             Self::Daily => "daily",
@@ -277,22 +284,22 @@ impl Pool {
         }
     }
 
-    /// How many more lines a campaign may take at `now` (P1, P2). `campaign_cap` is its `maxConcurrency`, `codes`
-    /// are what its calls are known by.
+    /// How many more lines a campaign may take at `now` (P1, P2). `own` is what bounds it alone, `codes` are what its
+    /// calls are known by.
     ///
     /// The write that takes them repeats these comparisons as its condition; this only tells how
     /// many to ask for, and explains a refusal.
     pub fn room(
         &self,
         campaign: &CampaignCode,
-        campaign_cap: Option<u32>,
+        own: impl Into<Own>,
         codes: &[NameCode],
         now: Timestamp,
     ) -> Room {
         if now < self.hold_until {
             return Room { lines: 0, rule: Rule::HoldOff };
         }
-        let held = self.campaigns.get(campaign).map_or(0, |tally| tally.held);
+        let (held, progress) = self.come(campaign);
         let by_source = match self.source(codes, Kind::Outbound) {
             // Full, it is no refusal: the shared lines are next.
             Source::Reserve(bucket) => (Rule::Shared, bucket.reserved - self.uses.held(&bucket.key)),
@@ -301,20 +308,42 @@ impl Pool {
                 (Rule::Headroom, self.shared_for_outbound().saturating_sub(used))
             }
         };
-        let by_rule = [
-            by_source,
-            (Rule::Cap, self.policy.cap.saturating_sub(self.counts.outbound)),
-            (Rule::CampaignCap, campaign_cap.map_or(u32::MAX, |cap| cap.saturating_sub(held))),
-            (Rule::Limit, self.free().saturating_sub(self.unseen(now))),
-        ];
+        let by_rule = [by_source, (Rule::Cap, self.policy.cap.saturating_sub(self.counts.outbound))];
+        let by_limit = (Rule::Limit, self.free().saturating_sub(self.unseen(now)));
+        let by_own = own.into().room(held, &progress, now);
         let by_quota = self.quotas.of(codes).map(|(name, quota)| {
             let key = BucketKey::quota(name);
             (quota, self.uses.held(&key), self.pace(&key))
         });
-        let rules = by_rule.into_iter().chain(quota::room(by_quota, now));
+        let rules = by_rule.into_iter().chain(by_own).chain([by_limit]).chain(quota::room(by_quota, now));
         let (rule, lines) =
             rules.min_by_key(|(_, lines)| *lines).expect("there are some rules to choose from");
         Room { lines, rule }
+    }
+
+    /// Lines that a campaign holds, and how far it has come.
+    pub fn come(&self, campaign: &CampaignCode) -> (u32, Progress) {
+        self.campaigns.get(campaign).map_or_else(Default::default, |tally| (tally.held, tally.progress))
+    }
+
+    /// The lines that outbound may take at `now`, by where they come from.
+    pub fn lines_for_outbound(&self, now: Timestamp) -> Lines {
+        let mut lines = Lines { outbound: self.counts.outbound, ..Lines::default() };
+        if now < self.hold_until {
+            return lines;
+        }
+        for item in self.live_items() {
+            let unseen = item.unseen(now);
+            let cap = item.policy.cap.saturating_sub(item.counts.outbound);
+            lines.total += item.free().saturating_sub(unseen).min(cap);
+            let used = item.uses.shared.saturating_add(unseen);
+            lines.shared += item.shared_for_outbound().saturating_sub(used);
+            for bucket in item.reserves.buckets() {
+                let idle = bucket.reserved.saturating_sub(item.uses.held(&bucket.key));
+                *lines.reserves.entry(bucket.key).or_default() += idle;
+            }
+        }
+        lines
     }
 
     /// How far a quota has come whose lines are counted under `key`.
@@ -328,21 +357,48 @@ impl Pool {
         paced.map(|(name, quota)| (BucketKey::quota(name), quota))
     }
 
-    /// Dials that the paces of their quotas allow at `now` for calls known by these codes.
-    pub fn slots(&self, codes: &[NameCode], now: Timestamp) -> u32 {
-        let slots = self.paced(codes).flat_map(|(key, quota)| quota.slots(self.pace(&key), now));
+    /// What paces a campaign's calls, and how far each has come: the quotas that they count in, then its own rate.
+    fn paces_of(&self, campaign: &CampaignCode, own: &Own, codes: &[NameCode]) -> Vec<(Quota, Pace)> {
+        let quotas = self.paced(codes).map(|(key, quota)| (quota.clone(), self.pace(&key)));
+        let progress = self.come(campaign).1;
+        quotas.chain(own.quota().map(|quota| (quota, progress.pace.unwrap_or_default()))).collect()
+    }
+
+    /// Dials that a campaign's paces allow at `now`.
+    pub fn slots(&self, campaign: &CampaignCode, own: &Own, codes: &[NameCode], now: Timestamp) -> u32 {
+        let paces = self.paces_of(campaign, own, codes);
+        let slots = paces.iter().flat_map(|(quota, pace)| quota.slots(*pace, now));
         slots.map(|(_, slots)| slots).min().unwrap_or(u32::MAX)
     }
 
-    /// When each of `dials` dials that are granted at `now` is to be made: at once, unless a quota has a rate.
-    pub fn starts(&self, codes: &[NameCode], dials: u32, now: Timestamp) -> Vec<Timestamp> {
-        let paced: Vec<_> = self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))).collect();
-        quota::starts(&paced, dials, now)
+    /// When each of a campaign's `dials` dials that are granted at `now` is to be made: at once, unless it has a rate.
+    pub fn starts(
+        &self,
+        campaign: &CampaignCode,
+        own: &Own,
+        codes: &[NameCode],
+        dials: u32,
+        now: Timestamp,
+    ) -> Vec<Timestamp> {
+        quota::starts(&self.paces_of(campaign, own, codes), dials, now)
     }
 
-    /// When to look again for calls known by these codes, if a quota's rate is what they wait for.
-    pub fn paced_until(&self, codes: &[NameCode]) -> Option<Timestamp> {
-        quota::opens(self.paced(codes).map(|(key, quota)| (quota, self.pace(&key))))
+    /// How far a campaign's paces have come once those dials are begun: the quotas' in their order, then its own.
+    pub fn paces_after(
+        &self,
+        campaign: &CampaignCode,
+        own: &Own,
+        codes: &[NameCode],
+        dials: u32,
+        now: Timestamp,
+    ) -> Vec<Pace> {
+        let paces = self.paces_of(campaign, own, codes);
+        quota::after(&paces, &quota::starts(&paces, dials, now), now)
+    }
+
+    /// When to look again for a campaign's calls, if a rate is what they wait for.
+    pub fn paced_until(&self, campaign: &CampaignCode, own: &Own, codes: &[NameCode]) -> Option<Timestamp> {
+        quota::opens(&self.paces_of(campaign, own, codes))
     }
 
     /// What the call that holds a line is known by: its token says, or its campaign's tally.

@@ -42,6 +42,11 @@ impl Quota {
         self.per_second.or(self.per_day).is_some()
     }
 
+    /// How far apart two of its dials are at least.
+    fn apart(&self) -> Option<SignedDuration> {
+        self.per_second.map(|rate| SignedDuration::from_millis(i64::from(1000 / rate.get())))
+    }
+
     /// How many dials may be begun at `now` at `pace`, and the rule that allows no more.
     pub(super) fn slots(&self, pace: Pace, now: Timestamp) -> [(Rule, u32); 2] {
         let today = self.per_day.map_or(u32::MAX, |most| most.get().saturating_sub(pace.dialed_on(day(now))));
@@ -264,17 +269,36 @@ pub(super) fn room<'a>(
 }
 
 /// When each of `dials` dials begun at `now` is to be made, so that every one of these quotas is kept.
-pub(super) fn starts(quotas: &[(&Quota, Pace)], dials: u32, now: Timestamp) -> Vec<Timestamp> {
-    let start = |nth| {
-        let paced = quotas.iter().filter_map(|(quota, pace)| Some(pace.start(quota.per_second?, nth, now)));
-        paced.max().unwrap_or(now)
+/// None is before its slot in any of them, and they are as far apart as the slowest asks.
+pub(super) fn starts(quotas: &[(Quota, Pace)], dials: u32, now: Timestamp) -> Vec<Timestamp> {
+    let apart = quotas.iter().filter_map(|(quota, _)| quota.apart()).max().unwrap_or_default();
+    let mut starts: Vec<Timestamp> = Vec::new();
+    for nth in 0..dials {
+        let slots = quotas.iter().filter_map(|(quota, pace)| Some(pace.start(quota.per_second?, nth, now)));
+        let behind = starts.last().map(|last| *last + apart);
+        starts.push(slots.chain(behind).max().unwrap_or(now));
+    }
+    starts
+}
+
+/// How far each of these quotas has come after such dials. The slowest keeps its distance from the last of them; in the
+/// others they count, and nobody else waits until a slow trunk's dials are made.
+pub(super) fn after(quotas: &[(Quota, Pace)], starts: &[Timestamp], now: Timestamp) -> Vec<Pace> {
+    let slowest = quotas.iter().filter_map(|(quota, _)| quota.apart()).max();
+    let after = |(quota, pace): &(Quota, Pace)| {
+        let after = pace.after(quota, starts.len() as u32, now);
+        match (starts.last(), quota.apart().filter(|apart| Some(*apart) == slowest)) {
+            (Some(last), Some(apart)) => Pace { next: after.next.max(*last + apart), ..after },
+            _ => after,
+        }
     };
-    (0..dials).map(start).collect()
+    quotas.iter().map(after).collect()
 }
 
 /// When it is worth looking again for dials that wait for a rate: by then a second's worth may be begun.
-pub(super) fn opens<'a>(quotas: impl Iterator<Item = (&'a Quota, Pace)>) -> Option<Timestamp> {
-    quotas.filter(|(quota, _)| quota.per_second.is_some()).map(|(_, pace)| pace.next - AHEAD / 2).max()
+pub(super) fn opens(quotas: &[(Quota, Pace)]) -> Option<Timestamp> {
+    let rated = quotas.iter().filter(|(quota, _)| quota.per_second.is_some());
+    rated.map(|(_, pace)| pace.next - AHEAD / 2).max()
 }
 
 #[cfg(test)]
@@ -329,7 +353,9 @@ mod tests {
             for wait in waits {
                 now += SignedDuration::from_millis(wait);
                 let dials = quota.slots(pace, now)[1].1.min(asked);
-                let starts = starts(&[(&quota, pace)], dials, now);
+                let paced = [(quota.clone(), pace)];
+                let starts = starts(&paced, dials, now);
+                prop_assert_eq!(after(&paced, &starts, now), [pace.after(&quota, dials, now)]);
                 prop_assert!(starts.iter().all(|start| (now..=now + AHEAD).contains(start)));
                 made.extend(starts);
                 pace = pace.after(&quota, dials, now);
@@ -337,6 +363,39 @@ mod tests {
             // The millisecond that the table keeps is the only give.
             let apart = i64::from(1000 / rate);
             prop_assert!(made.windows(2).all(|two| two[1].as_millisecond() - two[0].as_millisecond() >= apart));
+        }
+
+        #[test]
+        fn of_two_rates_the_slower_is_kept_to_the_letter(slow in 1_u32..9, fast in 9_u32..40,
+                                                          turns in proptest::collection::vec((0_i64..1500, 0_u32..3, 1_u32..20), 1..30)) {
+            let quota = |rate| Quota { per_second: some(rate), ..Quota::default() };
+            let (slow_one, fast_one) = (quota(slow), quota(fast));
+            let (mut now, mut own, mut all) = (at(1_800_000_000_000), Pace::default(), Pace::default());
+            let (mut made, mut everybodys) = (Vec::new(), Vec::new());
+            for (wait, others, asked) in turns {
+                now += SignedDuration::from_millis(wait);
+                // Calls of others, which are paced by the fast one alone.
+                let others = fast_one.slots(all, now)[1].1.min(others);
+                everybodys.extend(starts(&[(fast_one.clone(), all)], others, now));
+                all = all.after(&fast_one, others, now);
+                let dials = fast_one.slots(all, now)[1].1.min(slow_one.slots(own, now)[1].1).min(asked);
+                let paced = [(fast_one.clone(), all), (slow_one.clone(), own)];
+                let starts = starts(&paced, dials, now);
+                let next = after(&paced, &starts, now);
+                (all, own) = (next[0], next[1]);
+                made.extend(starts);
+            }
+            prop_assert!(made.windows(2).all(|two| two[1].as_millisecond() - two[0].as_millisecond() >= i64::from(1000 / slow)));
+            // Each counts in the fast one; made late, they may be close for as long as dials are begun ahead.
+            everybodys.extend(made);
+            everybodys.sort();
+            let most = |ms: i64| (ms * i64::from(fast)) / 1000 + 2;
+            for (nth, from) in everybodys.iter().enumerate() {
+                for (more, to) in everybodys[nth..].iter().enumerate() {
+                    let span = to.as_millisecond() - from.as_millisecond() + 3 * AHEAD.as_millis() as i64;
+                    prop_assert!(more as i64 <= most(span), "{more} in {span} ms");
+                }
+            }
         }
 
         #[test]

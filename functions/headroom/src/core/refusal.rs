@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::campaign::Campaign;
 use super::ids::{CampaignCode, Kind, LineKey, NameCode, QuotaName, Token};
+use super::pacing::Own;
 use super::pool::{Pool, Rule, Source};
 use super::quota;
 use super::reserve::BucketKey;
@@ -309,7 +310,9 @@ pub fn expected(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, 
         return Expected { next: Some(pool.hold_until), latest: Some(pool.hold_until), basis: Basis::Rest };
     }
     let opens = match by {
-        Refuser::Rule(Rule::Pace) => pool.paced_until(asker.codes),
+        Refuser::Rule(Rule::Pace) => {
+            asker.campaign.and_then(|own| pool.paced_until(&own.code, &bounds(own, pool, known), asker.codes))
+        }
         Refuser::Rule(Rule::Daily) => Some(quota::next_day(now)),
         _ => None,
     };
@@ -326,7 +329,7 @@ pub fn expected(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, 
             (mean, token.since() + longest)
         })
         .collect();
-    match needed(asker, by, pool, now).and_then(|lines| ends_of(&ends, lines as usize, now)) {
+    match needed(asker, by, pool, known, now).and_then(|lines| ends_of(&ends, lines as usize, now)) {
         Some((next, latest)) => Expected {
             next: Some(next),
             latest: Some(latest),
@@ -334,6 +337,11 @@ pub fn expected(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, 
         },
         None => Expected { next: None, latest: None, basis: Basis::Nothing },
     }
+}
+
+/// What bounds a campaign alone.
+fn bounds(campaign: &Campaign, pool: &Pool, known: &Known<'_>) -> Own {
+    Own::of(&campaign.spec.pace(), &pool.come(&campaign.code).1, known.timers)
 }
 
 /// Whether the end of a line would bring what the rule asks for nearer.
@@ -345,7 +353,7 @@ fn is_waited_for(asker: &Asker<'_>, by: Refuser, pool: &Pool, key: &LineKey, tok
             full_quotas(asker, pool).any(|(name, _)| pool.quotas.of(&codes).any(|(counts, _)| counts == name))
         }
         Refuser::Rule(Rule::Cap) => matches!(token.kind(), Kind::Outbound | Kind::Foreign),
-        Refuser::Rule(Rule::CampaignCap) => {
+        Refuser::Rule(Rule::CampaignCap | Rule::Batch) => {
             campaign_of(key).is_some_and(|code| asker.campaign.is_some_and(|own| own.code == *code))
         }
         // A line within another agent's reserve goes back to that agent.
@@ -362,7 +370,7 @@ fn is_waited_for(asker: &Asker<'_>, by: Refuser, pool: &Pool, key: &LineKey, tok
 }
 
 /// How many of those lines have to end; nothing if even all of them would not do.
-fn needed(asker: &Asker<'_>, by: Refuser, pool: &Pool, now: Timestamp) -> Option<u32> {
+fn needed(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, now: Timestamp) -> Option<u32> {
     let unseen = if asker.kind == Kind::Outbound { pool.unseen(now) } else { 0 };
     let (held, allowed) = match by {
         Refuser::Vapi | Refuser::Rule(Rule::HoldOff | Rule::Pace | Rule::Daily) => return Some(1),
@@ -374,8 +382,11 @@ fn needed(asker: &Asker<'_>, by: Refuser, pool: &Pool, now: Timestamp) -> Option
         Refuser::Rule(Rule::Cap) => (pool.counts.outbound, pool.policy.cap()),
         Refuser::Rule(Rule::CampaignCap) => {
             let campaign = asker.campaign?;
-            let held = pool.campaigns.get(&campaign.code).map_or(0, |tally| tally.held);
-            (held, campaign.spec.max_concurrency.map_or(u32::MAX, std::num::NonZeroU32::get))
+            (pool.come(&campaign.code).0, bounds(campaign, pool, known).lines.unwrap_or(u32::MAX))
+        }
+        // The next batch begins when all calls of this one are over.
+        Refuser::Rule(Rule::Batch) => {
+            return Some(pool.come(&asker.campaign?.code).0).filter(|held| *held > 0);
         }
         Refuser::Rule(Rule::Headroom) => (pool.uses.shared + unseen, pool.shared_for_outbound()),
         Refuser::Rule(Rule::Shared) => (pool.uses.shared, pool.shared()),
@@ -466,6 +477,7 @@ mod tests {
             state: crate::core::campaign::CampaignState::Running,
             leads: Some(1),
             settled: (0, 0),
+            lanes: Default::default(),
         }
     }
 

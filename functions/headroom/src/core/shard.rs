@@ -35,6 +35,7 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 
 use super::ids::{AgentName, CampaignCode, Kind, Lease, LineKey, NameCode, Token};
+use super::pacing::Own;
 use super::pool::{Policy, Pool, Room, Rule, Source, Tally};
 use super::quota::Quotas;
 use super::reserve::{BucketKey, Reserve, Reserves};
@@ -170,6 +171,7 @@ impl Pool {
                 all.held += tally.held;
                 all.done += tally.done;
                 all.failed += tally.failed;
+                all.progress.add(&tally.progress);
                 if all.codes.is_empty() {
                     all.codes.clone_from(&tally.codes);
                 }
@@ -215,21 +217,12 @@ impl Pool {
     pub fn roomiest(
         &self,
         campaign: &CampaignCode,
-        cap: Option<u32>,
+        own: impl Into<Own>,
         codes: &[NameCode],
         now: Timestamp,
     ) -> (&Self, Room) {
-        let room = |item| {
-            let cap = cap.map(|cap| self.campaign_share(campaign, cap, item));
-            let room = match self.for_taking(item, codes, now) {
-                Some(item) => {
-                    self.beside_others(item.room(campaign, cap, codes, now), codes, item.as_ref(), now)
-                }
-                None => Room { lines: 0, rule: Rule::Quota },
-            };
-            (item, room)
-        };
-        let rooms = self.live_items().iter().map(room);
+        let own = own.into();
+        let rooms = self.rooms(campaign, &own, codes, now);
         let (item, most) = rooms.max_by_key(|(_, room)| room.lines).expect("a ledger has an item");
         // One item may rest for longer than the others for an instant.
         let rests = now < self.hold_until;
@@ -271,6 +264,51 @@ impl Pool {
             };
             level(lines.min(u32::try_from(sum).unwrap_or(u32::MAX)), items.iter().zip(&parts).map(range))
         })
+    }
+
+    /// How many lines a campaign may take in all items together.
+    pub fn room_in_all(&self, campaign: &CampaignCode, own: &Own, codes: &[NameCode], now: Timestamp) -> u32 {
+        if now < self.hold_until {
+            return 0;
+        }
+        let rooms = self.rooms(campaign, own, codes, now);
+        let sum = rooms.map(|(_, room)| room.lines).fold(0, u32::saturating_add);
+        let held = self.come(campaign).0;
+        own.lines.map_or(sum, |cap| sum.min(cap.saturating_sub(held)))
+    }
+
+    /// The items that lines are taken in, each with a campaign's room in it.
+    fn rooms<'p, 'a>(
+        &'p self,
+        campaign: &'a CampaignCode,
+        own: &'a Own,
+        codes: &'a [NameCode],
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'p Self, Room)> {
+        let room = move |item: &'p Self| match (
+            self.own_share(campaign, own, item),
+            self.for_taking(item, codes, now),
+        ) {
+            (Some(own), Some(item)) => {
+                self.beside_others(item.room(campaign, own, codes, now), codes, item.as_ref(), now)
+            }
+            (None, _) => Room { lines: 0, rule: Rule::Pace },
+            (_, None) => Room { lines: 0, rule: Rule::Quota },
+        };
+        self.live_items().iter().map(move |item| (item, room(item)))
+    }
+
+    /// An item's share of what bounds a campaign alone; nothing if none of its lines is to be taken there, because its
+    /// calls are begun in another item, or because it still holds lines of a batch elsewhere.
+    pub fn own_share(&self, campaign: &CampaignCode, own: &Own, item: &Self) -> Option<Own> {
+        if !own.is_in_one_item() {
+            let share = |cap| self.campaign_share(campaign, cap, item);
+            return Some(Own { lines: own.lines.map(share), ..*own });
+        }
+        let home = place(campaign.as_str()) % u32::from(self.shard.live);
+        let elsewhere = self.come(campaign).0 - item.come(campaign).0;
+        let is_here = home == u32::from(item.shard.index) && (own.batch.is_none() || elsewhere == 0);
+        is_here.then(|| Own { lines: own.lines.map(|cap| cap.saturating_sub(elsewhere)), ..*own })
     }
 
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their

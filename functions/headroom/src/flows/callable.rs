@@ -26,7 +26,8 @@ impl Dispatch<'_> {
         // Those that are being dialed may not be claimed yet, and stand before the others until they are.
         let spare = SPARE_LEADS + self.dials.len();
         let Some(window) = &campaign.spec.window else {
-            let ready = self.app.table.ready_leads(&campaign.code, now, wanted + spare).await?;
+            let ready =
+                self.app.table.ready_leads(&campaign.code, campaign.lanes, now, wanted + spare).await?;
             return Ok(self.without_lines(ready));
         };
         // One clock for all: nobody need be put off, the pass looks again every minute.
@@ -35,7 +36,7 @@ impl Dispatch<'_> {
         }
         let page = wanted.max(POSTPONED_AT_ONCE) + spare;
         while self.app.clock.now() + TIME_TO_END < self.until {
-            let ready = self.app.table.ready_leads(&campaign.code, now, page).await?;
+            let ready = self.app.table.ready_leads(&campaign.code, campaign.lanes, now, page).await?;
             if ready.is_empty() {
                 break;
             }

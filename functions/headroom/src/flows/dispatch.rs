@@ -1,15 +1,26 @@
 //! Dispatching: while a line is free and a lead may be called, take the line and begin its dial.
+//!
+//! Whose line it is says a plan ([`crate::core::fair`]) on the pool and the campaigns as they are now, made anew after every
+//! write. Its campaigns are asked for leads in their order and only until the lines are used: a line that comes free
+//! costs one query however many campaigns there are, and those in which nobody was to be called a moment ago none.
+//!
+//! Dies between any two steps: a plan is nothing but what was read, and what was taken is found as in [`super::dial`]. A ramp's
+//! step is one write of its own; whoever comes next decides again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::ids::{Kind, Lease, LineKey, OrgName, Token};
+use crate::core::fair::{self, Contender, Lines};
+use crate::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgName, Token};
 use crate::core::lead::ReadyLead;
-use crate::core::pool::{Pool, Rule};
+use crate::core::pacing::Own;
+use crate::core::pool::{Pool, Rule, Source};
 use crate::core::refusal::Refuser;
+use crate::core::reserve::BucketKey;
 use crate::table::TableError;
 use crate::table::ledger::Taken;
 
@@ -36,23 +47,23 @@ pub struct Dispatched {
 }
 
 impl App {
-    /// Dials for every running campaign as lines allow (P1), by priority, then age, then due time.
-    /// Returns when each dial has its answer, and starts none that could not get it before `until`.
+    /// Dials for the running campaigns as lines allow (P1), each as many as its plan says ([`fair`]), by lane and due
+    /// time. Returns when each dial has its answer, and starts none that could not get it before `until`.
     pub async fn dispatch(self: &Arc<Self>, until: Timestamp) -> Result<Dispatched, TableError> {
-        let (pool, campaigns) = tokio::try_join!(self.table.read_pool(), self.table.list_campaigns())?;
-        let pool = self.spread_lines(pool).await?;
+        // The list before the pool: whom it names has what room the pool says, or more.
+        let campaigns = self.table.list_campaigns().await?;
+        let pool = self.spread_lines(self.table.read_pool().await?).await?;
         let mut dispatch =
             Dispatch { app: self, pool, dials: JoinSet::new(), done: Dispatched::default(), until };
-        let mut result = Ok(());
-        for campaign in campaigns.into_iter().filter(|campaign| campaign.state == CampaignState::Running) {
-            result = dispatch.serve(Arc::new(campaign)).await;
-            if result.is_err() {
-                break;
-            }
-        }
+        let result = dispatch.serve(campaigns).await;
         // Whatever went wrong: what was taken is dialed to its end.
         while dispatch.dials.join_next().await.is_some() {}
         result.map(|()| dispatch.done)
+    }
+
+    /// What bounds a campaign alone.
+    pub(super) fn own(&self, campaign: &Campaign, pool: &Pool) -> Own {
+        Own::of(&campaign.spec.pace(), &pool.come(&campaign.code).1, &self.timers)
     }
 
     /// A campaign of an organisation that nobody can dial for.
@@ -70,10 +81,15 @@ impl App {
 
     /// Marks a campaign as finished if every one of its leads is over.
     pub(super) async fn finish_if_over(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
-        let tally = pool.campaigns.get(&campaign.code).cloned().unwrap_or_default();
-        if campaign.leads.is_none() || tally.held > 0 || self.table.has_ready_leads(&campaign.code).await? {
+        if campaign.leads.is_none() || pool.come(&campaign.code).0 > 0 {
             return Ok(());
         }
+        let first = self.table.first_due(&campaign.code, campaign.lanes).await?;
+        if first.is_none() { self.finish(campaign, pool).await } else { Ok(()) }
+    }
+
+    /// The same, for one of whose leads none is ready and none holds a line, as far as is known.
+    async fn finish(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
         let counted = self.table.count_leads(&campaign.code).await?;
         if counted.all_over() && self.table.finish_campaign(campaign, counted).await? {
             self.table.close_campaign(pool, &campaign.code).await?;
@@ -98,93 +114,279 @@ pub(super) struct Dispatch<'a> {
     pub(super) until: Timestamp,
 }
 
+/// A running campaign in an invocation.
+struct Entry {
+    campaign: Arc<Campaign>,
+    codes: Vec<NameCode>,
+    /// Whether it is left out from here on: it has nobody to call, or others take its lines at the same time.
+    is_out: bool,
+    /// Whether lines were taken for it.
+    has_taken: bool,
+    refusals: u32,
+}
+
+/// Who is served next.
+struct Next {
+    /// Which of the entries.
+    place: usize,
+    /// So many lines.
+    lines: u32,
+    /// Where they come from, if not from the shared ones.
+    reserve: Option<BucketKey>,
+    /// The line-time that it is to count as having had, in milliseconds.
+    served_ms: Option<i64>,
+}
+
+/// What the serving of one campaign came to.
+enum Served {
+    /// So many lines were taken.
+    Taken(u32),
+    /// None was, and it is to be planned anew.
+    Nothing,
+    /// There is no time left.
+    Late,
+}
+
 impl Dispatch<'_> {
-    /// Dials one campaign's ready leads until it has none, or there is no room for it.
-    async fn serve(&mut self, campaign: Arc<Campaign>) -> Result<(), TableError> {
+    /// Serves the campaigns in rounds: each on a fresh look at all of them, and for no more lines than were free at that
+    /// look. So a line that comes free meanwhile is for those who are first in line by then.
+    async fn serve(&mut self, mut campaigns: Vec<Campaign>) -> Result<(), TableError> {
         let app = self.app;
-        let campaign_cap = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
-        let codes = campaign.spec.codes();
-        if app.vapi_of(campaign.spec.org.as_ref()).is_none() {
-            return app.pause_for_key(&campaign).await;
-        }
-        let mut refusals = 0;
-        let mut has_taken = false;
+        let mut before = Vec::new();
         loop {
+            app.memory.keep(&campaigns);
+            let entries = self.entries(campaigns, before).await?;
+            let (entries, is_over) = self.round(entries).await?;
             let now = app.clock.now();
-            let (item, room) = self.pool.roomiest(&campaign.code, campaign_cap, &codes, now);
-            let shard = item.shard.index;
-            if room.lines == 0 {
-                tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
-                // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
-                let is_open = self.pool.campaigns.contains_key(&campaign.code);
-                if !is_open && app.table.has_ready_leads(&campaign.code).await? {
-                    self.open(&campaign, 0).await?;
-                }
-                // Only after lines were taken, or each wake-up in between would send one more.
-                if room.rule == Rule::Pace
-                    && has_taken
-                    && let Some(again) = self.pool.paced_until(&codes)
-                {
-                    app.wake_at(again).await;
-                }
-                app.explain_waiting(&campaign, Refuser::Rule(room.rule), &self.pool).await;
-                if rejects(room.rule) && app.rejects(&campaign, &self.pool) {
-                    return self.reject(&campaign).await;
-                }
-                return Ok(());
+            if is_over || self.next(&entries, &self.pool.lines_for_outbound(now)).is_none() {
+                return self.leave(&entries).await;
             }
-            if now + 2 * app.timers.dial_timeout() > self.until {
-                app.wake_at(now).await;
-                return Ok(());
+            before = entries;
+            campaigns = app.table.list_campaigns().await?;
+            self.pool = app.table.read_pool().await?;
+        }
+    }
+
+    /// The campaigns that may be served, with what this invocation knows of them.
+    async fn entries(
+        &mut self,
+        campaigns: Vec<Campaign>,
+        before: Vec<Entry>,
+    ) -> Result<Vec<Entry>, TableError> {
+        let app = self.app;
+        let mut known: HashMap<_, _> =
+            before.into_iter().map(|entry| (entry.campaign.code.clone(), entry)).collect();
+        let mut entries = Vec::new();
+        for campaign in campaigns.into_iter().filter(|campaign| campaign.state == CampaignState::Running) {
+            if app.vapi_of(campaign.spec.org.as_ref()).is_none() {
+                app.pause_for_key(&campaign).await?;
+                continue;
             }
-            // After a dial without a clear answer, one goes ahead to see whether Vapi is well: a line
-            // whose dial has no answer is held for minutes.
-            let probing = self.pool.hold_count > 0;
-            while self.dials.try_join_next().is_some() {}
-            let wanted = if probing { 1 } else { room.lines.min(LINES_AT_ONCE) } as usize;
-            let leads = self.callable(&campaign, wanted, now).await?;
-            if leads.is_empty() {
-                return app.finish_if_over(&campaign, &self.pool).await;
-            }
-            if !item.campaigns.contains_key(&campaign.code) {
-                self.open(&campaign, shard).await?;
-            }
-            let Some(item) = self.pool.item(shard) else { continue };
-            let lease = |lead: ReadyLead| Lease {
-                key: LineKey::Claim(lead.next),
-                token: Token::new(Kind::Outbound, now, (app.nonce)()).in_shard(shard),
-            };
-            let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
-            let own_cap = campaign_cap.map(|cap| self.pool.campaign_share(&campaign.code, cap, item));
-            let Some(item) = self.pool.for_taking(item, &codes, now) else { continue };
-            match app.table.take(&item, &campaign.code, own_cap, &leases, now).await? {
-                Taken::Granted(taken) => {
-                    (refusals, has_taken) = (0, true);
-                    self.done.taken += leases.len() as u32;
-                    let starts = item.starts(&codes, leases.len() as u32, now);
-                    self.now_is(taken).await?;
-                    let deadline = now + app.timers.dial_deadline();
-                    let pool = Arc::new(self.pool.clone());
-                    for (lease, start) in leases.into_iter().zip(starts) {
-                        let LineKey::Claim(claim) = lease.key.clone() else { continue };
-                        let (campaign, pool) = (campaign.clone(), pool.clone());
-                        self.start(Dial { campaign, claim, lease, start, deadline, pool }).await;
-                    }
-                    if probing {
-                        return Ok(());
-                    }
-                }
-                Taken::Refused(item) => {
-                    refusals += 1;
-                    self.done.refused += 1;
-                    self.now_is(item).await?;
-                    // Each item may be full by now.
-                    if refusals >= REFUSALS + self.pool.items().len() as u32 - 1 {
-                        return Ok(());
-                    }
-                }
+            self.judge(&campaign).await?;
+            let is_dry = app.memory.is_dry(&campaign, &self.pool, app.clock.now());
+            let before = known.remove(&campaign.code);
+            let (refusals, has_taken) = before.map_or((0, false), |entry| (entry.refusals, entry.has_taken));
+            let (codes, is_out) = (campaign.spec.codes(), is_dry || self.is_crowded(refusals));
+            entries.push(Entry { campaign: Arc::new(campaign), codes, is_out, has_taken, refusals });
+        }
+        Ok(entries)
+    }
+
+    /// Moves a campaign on its ramp, if its calls say so.
+    async fn judge(&mut self, campaign: &Campaign) -> Result<(), TableError> {
+        let app = self.app;
+        let (Some(ramp), Some(tally)) = (&campaign.spec.ramp, self.pool.campaigns.get(&campaign.code)) else {
+            return Ok(());
+        };
+        let was = tally.progress.step;
+        let Some(step) = ramp.judge(&tally.progress, app.clock.now(), &app.timers) else { return Ok(()) };
+        if let Some(item) = app.table.move_step(&campaign.code, was, step).await? {
+            let (lines, step) = (ramp.lines(step), step.nth);
+            tracing::info!(campaign.id = %campaign.spec.id, step, lines, from = was.map(|was| was.nth), "ramp");
+            self.now_is(item).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes lines by one plan after another until those that were free are used. Returns whether the invocation has
+    /// done what it can.
+    async fn round(&mut self, mut entries: Vec<Entry>) -> Result<(Vec<Entry>, bool), TableError> {
+        // After a dial without a clear answer, one goes ahead to see whether Vapi is well: a line
+        // whose dial has no answer is held for minutes.
+        let probing = self.pool.hold_count > 0;
+        let mut free = self.pool.lines_for_outbound(self.app.clock.now());
+        if probing {
+            free.total = free.total.min(1);
+        }
+        while let Some(next) = self.next(&entries, &free) {
+            match self.take(&mut entries[next.place], next.lines, next.served_ms).await? {
+                Served::Taken(_) if probing => return Ok((entries, true)),
+                Served::Taken(lines) => free.take(next.reserve.as_ref(), lines),
+                Served::Nothing => {}
+                Served::Late => return Ok((entries, true)),
             }
         }
+        Ok((entries, false))
+    }
+
+    /// Who is to be served next, out of the lines of `free` that are still there.
+    fn next(&self, entries: &[Entry], free: &Lines) -> Option<Next> {
+        let now = self.app.clock.now();
+        let lines = self.pool.lines_for_outbound(now).at_most(free);
+        let mut served: HashMap<&CampaignCode, SignedDuration> = HashMap::new();
+        for (key, token) in &self.pool.lines {
+            if let LineKey::Claim(claim) = key {
+                *served.entry(&claim.campaign).or_default() += now.duration_since(token.since());
+            }
+        }
+        let contenders: Vec<Contender> = entries
+            .iter()
+            .map(|entry| {
+                let Campaign { code, spec, created, .. } = &*entry.campaign;
+                let (held, progress) = self.pool.come(code);
+                let own = self.app.own(&entry.campaign, &self.pool);
+                let reserve = match self.pool.source(&entry.codes, Kind::Outbound) {
+                    Source::Reserve(bucket) => Some(bucket.key),
+                    Source::Shared(_) => None,
+                };
+                let most =
+                    if entry.is_out { 0 } else { self.pool.room_in_all(code, &own, &entry.codes, now) };
+                let live = served.get(code).copied().unwrap_or_default();
+                Contender {
+                    code: code.clone(),
+                    created: *created,
+                    priority: spec.priority,
+                    weight: spec.weight,
+                    share: spec.share,
+                    held,
+                    served: SignedDuration::from_millis(progress.served_ms) + live,
+                    most,
+                    reserve,
+                }
+            })
+            .collect();
+        let (place, wanted) = fair::plan(&contenders, &lines).into_iter().next()?;
+        // What its lines have had so far comes on top when they are freed.
+        let live = served.get(&contenders[place].code).copied().unwrap_or_default();
+        let lifted = fair::lifted(&contenders, &contenders[place]);
+        let served_ms = lifted.map(|served| (served - live).as_millis() as i64).filter(|ms| *ms > 0);
+        Some(Next { place, lines: wanted, reserve: contenders[place].reserve.clone(), served_ms })
+    }
+
+    /// Takes up to `lines` lines for a campaign, with one write, and begins their dials.
+    async fn take(
+        &mut self,
+        entry: &mut Entry,
+        lines: u32,
+        served_ms: Option<i64>,
+    ) -> Result<Served, TableError> {
+        let app = self.app;
+        let (campaign, codes) = (entry.campaign.clone(), &entry.codes);
+        let code = &campaign.code;
+        let now = app.clock.now();
+        if now + 2 * app.timers.dial_timeout() > self.until {
+            app.wake_at(now).await;
+            return Ok(Served::Late);
+        }
+        let own = app.own(&campaign, &self.pool);
+        let (item, room) = self.pool.roomiest(code, own, codes, now);
+        let shard = item.shard.index;
+        while self.dials.try_join_next().is_some() {}
+        let wanted = lines.min(room.lines).min(LINES_AT_ONCE) as usize;
+        let leads = self.callable(&campaign, wanted, now).await?;
+        if leads.is_empty() {
+            entry.is_out = true;
+            self.note_dry(&campaign).await?;
+            return Ok(Served::Nothing);
+        }
+        if !item.campaigns.contains_key(code) {
+            self.open(&campaign, shard).await?;
+        }
+        let Some(item) = self.pool.item(shard) else { return Ok(Served::Nothing) };
+        let lease = |lead: ReadyLead| Lease {
+            key: LineKey::Claim(lead.next),
+            token: Token::new(Kind::Outbound, now, (app.nonce)()).in_shard(shard),
+        };
+        let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
+        let shares = (self.pool.own_share(code, &own, item), self.pool.for_taking(item, codes, now));
+        let (Some(own), Some(item)) = shares else { return Ok(Served::Nothing) };
+        // The part that other items have counted is theirs.
+        let elsewhere = self.pool.come(code).1.served_ms - item.come(code).1.served_ms;
+        let own = Own { served_ms: served_ms.map(|served| served - elsewhere), ..own };
+        match app.table.take(&item, code, own, &leases, now).await? {
+            Taken::Granted(taken) => {
+                (entry.refusals, entry.has_taken) = (0, true);
+                let lines = leases.len() as u32;
+                self.done.taken += lines;
+                let starts = item.starts(code, &own, codes, lines, now);
+                self.now_is(taken).await?;
+                let deadline = now + app.timers.dial_deadline();
+                let pool = Arc::new(self.pool.clone());
+                for (lease, start) in leases.into_iter().zip(starts) {
+                    let LineKey::Claim(claim) = lease.key.clone() else { continue };
+                    let (campaign, pool) = (campaign.clone(), pool.clone());
+                    self.start(Dial { campaign, claim, lease, start, deadline, pool }).await;
+                }
+                Ok(Served::Taken(lines))
+            }
+            Taken::Refused(item) => {
+                entry.refusals += 1;
+                self.done.refused += 1;
+                self.now_is(item).await?;
+                entry.is_out = self.is_crowded(entry.refusals);
+                Ok(Served::Nothing)
+            }
+        }
+    }
+
+    /// Whether so many takings for a campaign were refused that others are at it. Each item may be full by now.
+    fn is_crowded(&self, refusals: u32) -> bool {
+        refusals >= REFUSALS + self.pool.items().len() as u32 - 1
+    }
+
+    /// Nobody of a campaign is to be called now: it is over, or waits for somebody's time.
+    async fn note_dry(&self, campaign: &Campaign) -> Result<(), TableError> {
+        let (app, pool) = (self.app, &self.pool);
+        let next = app.table.first_due(&campaign.code, campaign.lanes).await?;
+        if next.is_none() && campaign.leads.is_some() && pool.come(&campaign.code).0 == 0 {
+            return app.finish(campaign, pool).await;
+        }
+        let now = app.clock.now();
+        if next.is_none_or(|next| next > now) {
+            app.memory.note_dry(campaign, pool, next, now);
+        }
+        Ok(())
+    }
+
+    /// Leaves the campaigns that there is no room for, so that they are found again.
+    async fn leave(&mut self, entries: &[Entry]) -> Result<(), TableError> {
+        let app = self.app;
+        for Entry { campaign, codes, is_out, has_taken, .. } in entries {
+            let now = app.clock.now();
+            let own = app.own(campaign, &self.pool);
+            let (_, room) = self.pool.roomiest(&campaign.code, own, codes, now);
+            if room.lines > 0 || *is_out {
+                continue;
+            }
+            tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
+            // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
+            let is_open = self.pool.campaigns.contains_key(&campaign.code);
+            if !is_open && app.table.first_due(&campaign.code, campaign.lanes).await?.is_some() {
+                self.open(campaign, 0).await?;
+            }
+            // Only after lines were taken, or each wake-up in between would send one more.
+            if room.rule == Rule::Pace
+                && *has_taken
+                && let Some(again) = self.pool.paced_until(&campaign.code, &own, codes)
+            {
+                app.wake_at(again).await;
+            }
+            app.explain_waiting(campaign, Refuser::Rule(room.rule), &self.pool).await;
+            if rejects(room.rule) && app.rejects(campaign, &self.pool) {
+                self.reject(campaign).await?;
+            }
+        }
+        Ok(())
     }
 
     /// One item of the ledger as it is now.

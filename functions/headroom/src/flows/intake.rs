@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use jiff::SignedDuration;
 
 use crate::core::campaign::{BadLead, CampaignState, Message, MessageError, NewLead, Spec};
+use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
 use crate::table::TableError;
 use crate::table::campaigns::Opened;
@@ -101,6 +102,9 @@ impl App {
         leads.retain(|lead| ids.insert(lead.id.clone()));
         let named_twice = (named - leads.len()) as u32;
 
+        self.table
+            .note_lanes(&code, Lanes { high: leads.iter().any(|lead| lead.lane == Lane::High) })
+            .await?;
         // In the order of the list, a microsecond apart, the last of them now.
         let due = |place: usize| now - SignedDuration::from_micros((leads.len() - 1 - place) as i64);
         let mut stored = Vec::with_capacity(leads.len());

@@ -29,6 +29,7 @@ mod callable;
 pub mod dial;
 pub mod dispatch;
 pub mod intake;
+mod memory;
 pub mod observe;
 pub mod operate;
 pub mod orgs;
@@ -47,6 +48,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use jiff::Timestamp;
 
+pub use self::memory::Memory;
 use self::orgs::Org;
 use crate::config::{Access, Lines, Rejects};
 use crate::core::ids::PoolId;
@@ -97,6 +99,8 @@ pub struct App {
     pub orgs: Vec<Org>,
     /// Whose leads do not wait for a line.
     pub rejects: Rejects,
+    /// What this process knows of campaigns already.
+    pub memory: Memory,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -148,6 +152,7 @@ impl App {
             adopt_limit: lines.adopt_limit,
             orgs,
             rejects: lines.rejects,
+            memory: Memory::default(),
         };
         app.prepare().await?;
         Ok(app)

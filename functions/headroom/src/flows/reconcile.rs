@@ -65,7 +65,7 @@ impl App {
             match campaign.state {
                 CampaignState::Running => {
                     self.finish_if_over(campaign, &pool).await?;
-                    self.wake_when_due(&campaign.code).await?;
+                    self.wake_when_due(campaign).await?;
                     running = true;
                 }
                 // Who finished it may have died before it took the counters off the ledger.
@@ -102,10 +102,11 @@ impl App {
     }
 
     /// Wakes the dispatcher for the leads that fall due before the next pass.
-    async fn wake_when_due(&self, campaign: &CampaignCode) -> Result<(), TableError> {
+    async fn wake_when_due(&self, campaign: &Campaign) -> Result<(), TableError> {
         let now = self.clock.now();
         let next_pass = now + self.timers.pass_interval();
-        let mut seconds = self.table.due_between(campaign, now, next_pass, DUE_WAKES).await?;
+        let mut seconds =
+            self.table.due_between(&campaign.code, campaign.lanes, now, next_pass, DUE_WAKES).await?;
         seconds.dedup_by_key(|due| due.as_second());
         for due in seconds {
             self.wake_at(due).await;

@@ -26,6 +26,8 @@ const USAGE: SignedDuration = SignedDuration::from_hours(24);
 const ROW: i32 = 3;
 /// Due leads that are looked at for one that may be called.
 const LOOKED_AT: usize = 16;
+/// When to look again for a lead that may be called, if there was none.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// Records of blocked callers under way at once.
 const RECORDS_AT_ONCE: usize = 50;
 
@@ -95,11 +97,15 @@ impl App {
     async fn record_waiting(&self, campaign: &Campaign, by: Refuser, pool: &Pool) -> Result<(), TableError> {
         let now = self.clock.now();
         let pass = SignedDuration::try_from(self.timers.pass_interval()).unwrap_or(SignedDuration::MAX);
+        if by != Refuser::Vapi && self.memory.is_explained(&campaign.code, now) {
+            return Ok(());
+        }
         let last = self.table.read_waiting(&campaign.code).await?;
         // What Vapi itself says is news whenever the pool's own rules stood in the way before.
         let is_news = |last: &Refusal| by == Refuser::Vapi && last.rule != by.name();
         let before = if last.as_ref().is_some_and(is_news) { now } else { now - pass };
-        if last.as_ref().is_some_and(|last| last.at > before) {
+        if let Some(last) = last.as_ref().filter(|last| last.at > before) {
+            self.memory.note_explained(&campaign.code, now, last.at + pass);
             return Ok(());
         }
         // A dial was on its way for some time, and outbound rests by now.
@@ -108,6 +114,7 @@ impl App {
         } else if self.has_callable(campaign, now).await? {
             None
         } else {
+            self.memory.note_explained(&campaign.code, now, now + LOOK_AGAIN);
             return Ok(());
         };
         let pool = fresh.as_ref().unwrap_or(pool);
@@ -130,7 +137,7 @@ impl App {
 
     /// Whether a lead of a campaign is due that may be called at `now`: else nobody is refused a line.
     async fn has_callable(&self, campaign: &Campaign, now: Timestamp) -> Result<bool, TableError> {
-        let ready = self.table.ready_leads(&campaign.code, now, LOOKED_AT).await?;
+        let ready = self.table.ready_leads(&campaign.code, campaign.lanes, now, LOOKED_AT).await?;
         let window = campaign.spec.window.as_ref();
         Ok(ready
             .iter()

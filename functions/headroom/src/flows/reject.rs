@@ -22,7 +22,7 @@ pub(super) const NO_LINE: &str = "no line: ";
 pub(super) fn rejects(rule: Rule) -> bool {
     match rule {
         Rule::Limit | Rule::Headroom | Rule::Shared | Rule::Cap | Rule::CampaignCap | Rule::Quota => true,
-        Rule::HoldOff | Rule::Pace | Rule::Daily => false,
+        Rule::HoldOff | Rule::Pace | Rule::Daily | Rule::Batch => false,
     }
 }
 
@@ -50,7 +50,6 @@ impl Dispatch<'_> {
     /// Ends a campaign's due leads for as long as there is no line for them.
     pub(super) async fn reject(&mut self, campaign: &Campaign) -> Result<(), TableError> {
         let app = self.app;
-        let most = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
         let codes = campaign.spec.codes();
         loop {
             let now = app.clock.now();
@@ -59,7 +58,8 @@ impl Dispatch<'_> {
                 return Ok(());
             }
             self.pool = app.table.read_pool().await?;
-            let (_, room) = self.pool.roomiest(&campaign.code, most, &codes, now);
+            let own = app.own(campaign, &self.pool);
+            let (_, room) = self.pool.roomiest(&campaign.code, own, &codes, now);
             if room.lines > 0 {
                 // Whoever freed the line has woken another dispatcher, or this one is.
                 app.wake_at(now).await;

@@ -6,13 +6,14 @@ use jiff::SignedDuration;
 use crate::core::campaign::Campaign;
 use crate::core::ids::{CallId, Lease, LineKey};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
+use crate::core::pacing::Met;
 use crate::core::pool::Pool;
 use crate::core::refusal::Refuser;
 use crate::core::retry;
 use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
-use crate::table::ledger::{Freed, LeadEnd, Rest};
+use crate::table::ledger::{Freed, LeadEnd, Rest, Used};
 
 use super::App;
 
@@ -120,7 +121,9 @@ impl App {
             held_ms = now.duration_since(lease.token.since()).as_millis() as i64,
             "call settled"
         );
-        self.free(pool, &lease, lead_end).await?;
+        let is_on_ramp = pool.come(&claim.campaign).1.step.is_some();
+        let met = call.filter(|_| is_on_ramp).and_then(|_| Met::of(end));
+        self.free_met(pool, &lease, lead_end, met).await?;
         // The next pass comes soon enough for a later retry.
         if let Outcome::Again { due, counts: Counts::Attempt(_) | Counts::Spared } = outcome
             && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
@@ -138,7 +141,20 @@ impl App {
         lease: &Lease,
         end: Option<LeadEnd>,
     ) -> Result<Freed, TableError> {
-        let freed = self.table.free(pool, lease, end).await?;
+        self.free_met(pool, lease, end, None).await
+    }
+
+    /// The same, with what the call came to that ended, for its campaign's ramp. One whose function dies before this is
+    /// none of the ramp's.
+    async fn free_met(
+        &self,
+        pool: &Pool,
+        lease: &Lease,
+        end: Option<LeadEnd>,
+        met: Option<Met>,
+    ) -> Result<Freed, TableError> {
+        let used = Used { until: self.clock.now(), met };
+        let freed = self.table.free_used(pool, lease, end, Some(used)).await?;
         // A campaign that waits is on the first item; the line may be on another.
         if let Freed::Freed(item) = &freed
             && !(item.campaigns.is_empty() && pool.campaigns.is_empty())

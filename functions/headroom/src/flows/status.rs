@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ids::{AgentName, Kind, OrgName, PoolId};
 use crate::core::lead::LeadState;
+use crate::core::pacing::{Own, Ramp};
 use crate::core::pool::Pool;
 pub use crate::core::refusal::HeldLine;
 use crate::core::reserve::{BucketKey, Reserve};
+use crate::core::timers::Timers;
 use crate::table::TableError;
 
 use super::App;
@@ -178,6 +180,62 @@ pub struct CampaignStatus {
     pub finished: bool,
     /// How many leads are where.
     pub leads: LeadsByState,
+    /// How far it has come by its own pace, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<PaceStatus>,
+}
+
+/// How far a campaign has come by its own pace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaceStatus {
+    /// Most lines at once: its cap, or its ramp's step if that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u32>,
+    /// Calls begun in a second at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// Where on its ramp it is, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+    /// How many steps its ramp has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
+    /// Since when it is at that step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Calls that ended at that step and are judged, of them answered, and broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<[u32; 3]>,
+    /// Leads of a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Leads begun of the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun: Option<u32>,
+}
+
+impl PaceStatus {
+    fn of(campaign: &Campaign, pool: &Pool, timers: &Timers) -> Option<Self> {
+        let spec = &campaign.spec;
+        if spec.per_second.is_none() && spec.ramp.is_none() && spec.batch.is_none() {
+            return None;
+        }
+        let progress = pool.come(&campaign.code).1;
+        let own = Own::of(&spec.pace(), &progress, timers);
+        let step = progress.step.filter(|_| spec.ramp.is_some());
+        let judged = step.map(|step| progress.calls.since(step.calls));
+        Some(Self {
+            lines: own.lines,
+            per_second: spec.per_second.map(NonZeroU32::get),
+            step: own.step.map(|step| step.nth),
+            steps: spec.ramp.as_ref().map(Ramp::steps),
+            since: step.map(|step| step.since),
+            judged: judged.map(|calls| [calls.ended, calls.answered, calls.errors]),
+            batch: spec.batch.map(|batch| batch.leads.get()),
+            begun: progress.begun.filter(|_| spec.batch.is_some()),
+        })
+    }
 }
 
 /// Leads by state.
@@ -225,6 +283,7 @@ impl App {
                 let elsewhere = done + failed + leads.dialing + leads.unknown + leads.live;
                 leads.ready = campaign.leads.unwrap_or_default().saturating_sub(elsewhere);
                 CampaignStatus {
+                    pace: PaceStatus::of(&campaign, &pool, &self.timers),
                     id: campaign.spec.id.to_string(),
                     state: campaign.state.name(),
                     finished: campaign.state == CampaignState::Finished,

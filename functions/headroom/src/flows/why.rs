@@ -219,9 +219,14 @@ impl App {
     }
 
     async fn waits(&self, campaign: &Campaign, lead: &Lead, turn: &Turn) -> Result<Waits, TableError> {
-        let most = i32::try_from(MOST_AHEAD).expect("a thousand");
         let (ahead, pool) = tokio::try_join!(
-            self.table.count_before(&campaign.code, turn.due, most),
+            self.table.count_before(
+                &campaign.code,
+                campaign.lanes,
+                (turn.lane, turn.due),
+                self.clock.now(),
+                MOST_AHEAD
+            ),
             self.table.read_pool(),
         )?;
         let obstacle = match self.obstacle(campaign, lead, turn, &pool) {
@@ -253,8 +258,8 @@ impl App {
     async fn refused(&self, campaign: &Campaign, pool: &Pool) -> Result<Option<Obstacle>, TableError> {
         let now = self.clock.now();
         let codes = campaign.spec.codes();
-        let most = campaign.spec.max_concurrency.map(std::num::NonZeroU32::get);
-        let (_, room) = pool.roomiest(&campaign.code, most, &codes, now);
+        let own = self.own(campaign, pool);
+        let (_, room) = pool.roomiest(&campaign.code, own, &codes, now);
         if room.lines > 0 {
             return Ok(None);
         }

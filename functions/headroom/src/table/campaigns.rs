@@ -8,6 +8,7 @@ use super::attributes::{Item, Reader, ms, n, s};
 use super::both::Both;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
+use crate::core::fair::Lanes;
 use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
 
 /// What the storing of a campaign came to.
@@ -20,6 +21,9 @@ pub enum Opened {
     /// Another campaign's id has the same short code: this one cannot be stored.
     Collision,
 }
+
+/// What `lanes` says if there are leads of high priority.
+const HIGH_LANE: &str = "high";
 
 impl Table {
     fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
@@ -133,6 +137,23 @@ impl Table {
         }
     }
 
+    /// Notes that a campaign has leads in these lanes, before any is stored: where it is not noted, nobody looks.
+    ///
+    /// Condition: there is such a campaign.
+    pub async fn note_lanes(&self, code: &CampaignCode, lanes: Lanes) -> Result<(), TableError> {
+        if !lanes.high {
+            return Ok(());
+        }
+        let sent = self
+            .campaign(code)
+            .update_expression("SET lanes = :lanes")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":lanes", s(HIGH_LANE))
+            .send()
+            .await;
+        sent.outcome("note a campaign's lanes", |_| None).map(|_| ())
+    }
+
     /// finished → running: leads have come since. Returns whether it was finished.
     pub async fn reopen_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
         let sent = self
@@ -217,5 +238,6 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
         state,
         leads: read.number_if("leads")?,
         settled: (read.number("done")?, read.number("failed")?),
+        lanes: Lanes { high: read.text_if("lanes")? == Some(HIGH_LANE) },
     })
 }

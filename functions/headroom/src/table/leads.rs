@@ -1,11 +1,13 @@
 //! Leads: each its own item, moved from state to state by conditional writes.
 //!
-//! `st` is the state; `q` (the campaign's code) is there only while the lead is ready, which is what
-//! puts it into the index; `due` stays through a claim, so that a lead that goes back untouched goes
+//! `st` is the state; `q` (the campaign's code, with `+` behind it for the lane of warm leads) is there only while the
+//! lead is ready, which is what puts it into the index; `lane` is what `q` is set to again after a claim, for leads
+//! that stand in another lane than the ordinary one; `due` stays through a claim, so that a lead that goes back untouched goes
 //! back to its place in the queue. Nothing else writes `claims`.
 
 use std::collections::{BTreeSet, HashMap};
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
@@ -18,6 +20,7 @@ use super::both::Both;
 use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
+use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::retry::{Missed, Tried};
@@ -65,6 +68,17 @@ fn sk(lead: &LeadRef) -> AttributeValue {
     s(format!("L#{}", lead.as_str()))
 }
 
+/// Where a lane of a campaign is in the index.
+fn queue(campaign: &CampaignCode, lane: Lane) -> AttributeValue {
+    match lane {
+        Lane::Normal => s(campaign.as_str()),
+        Lane::High => s(format!("{}+", campaign.as_str())),
+    }
+}
+
+/// Puts a lead back into its lane; `:q` is that of ordinary ones.
+const BACK_IN_LANE: &str = "q = if_not_exists(lane, :q)";
+
 /// The index orders by microseconds, so that leads of one message keep their order.
 fn due_us(instant: Timestamp) -> AttributeValue {
     n(instant.as_microsecond())
@@ -91,13 +105,16 @@ impl Table {
             .item("num", s(lead.number.reveal()))
             .item("msg", s(message.as_str()))
             .item("st", s(LeadState::Ready.name()))
-            .item("q", s(campaign.as_str()))
+            .item("q", queue(campaign, lead.lane))
             .item("due", due_us(due))
             .item("claims", n(0))
             .item("att", n(0))
             .item("spared", n(0))
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if lead.lane != Lane::Normal {
+            put = put.item("lane", queue(campaign, lead.lane));
+        }
         if let Some(name) = &lead.name {
             put = put.item("name", s(name));
         }
@@ -123,67 +140,86 @@ impl Table {
         }
     }
 
-    /// Up to `most` ready leads of a campaign that are due at `now`, oldest first. From the index,
+    /// Up to `most` ready leads of a campaign that are due at `now`: lane by lane, the oldest first. From the index,
     /// so one that was claimed a moment ago may still be among them; its claim then fails.
     pub async fn ready_leads(
         &self,
         campaign: &CampaignCode,
+        lanes: Lanes,
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<ReadyLead>, TableError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(READY_INDEX)
-            .key_condition_expression("q = :q AND due <= :now")
-            .expression_attribute_values(":q", s(campaign.as_str()))
-            .expression_attribute_values(":now", due_us(now))
-            .limit(i32::try_from(most).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(TableError::call("list the ready leads"))?;
-        found.items().iter().map(|item| ready_of(campaign, item)).collect()
+        let mut ready = Vec::new();
+        for lane in lanes.iter() {
+            let found = self
+                .ready(campaign, lane, "q = :q AND due <= :now")
+                .expression_attribute_values(":now", due_us(now))
+                .limit(i32::try_from(most - ready.len()).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(TableError::call("list the ready leads"))?;
+            for item in found.items() {
+                ready.push(ready_of(campaign, item)?);
+            }
+            if ready.len() >= most {
+                break;
+            }
+        }
+        Ok(ready)
+    }
+
+    /// A query of the index for one lane of a campaign.
+    fn ready(&self, campaign: &CampaignCode, lane: Lane, keys: &str) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.name).index_name(READY_INDEX);
+        query.key_condition_expression(keys).expression_attribute_values(":q", queue(campaign, lane))
     }
 
     /// When ready leads of a campaign fall due between `from` and `until`, up to `most` of them.
     pub async fn due_between(
         &self,
         campaign: &CampaignCode,
+        lanes: Lanes,
         from: Timestamp,
         until: Timestamp,
         most: i32,
     ) -> Result<Vec<Timestamp>, TableError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(READY_INDEX)
-            .key_condition_expression("q = :q AND due BETWEEN :from AND :until")
-            .expression_attribute_values(":q", s(campaign.as_str()))
-            .expression_attribute_values(":from", due_us(from))
-            .expression_attribute_values(":until", due_us(until))
-            .limit(most)
-            .send()
-            .await
-            .map_err(TableError::call("find the leads that fall due"))?;
-        found.items().iter().map(|item| due_of(&Reader::new(item, "lead"))).collect()
+        let mut due = Vec::new();
+        for lane in lanes.iter() {
+            let found = self
+                .ready(campaign, lane, "q = :q AND due BETWEEN :from AND :until")
+                .expression_attribute_values(":from", due_us(from))
+                .expression_attribute_values(":until", due_us(until))
+                .limit(most)
+                .send()
+                .await
+                .map_err(TableError::call("find the leads that fall due"))?;
+            for item in found.items() {
+                due.push(due_of(&Reader::new(item, "lead"))?);
+            }
+        }
+        due.sort();
+        due.truncate(usize::try_from(most).unwrap_or_default());
+        Ok(due)
     }
 
-    /// Whether any lead of a campaign is ready, now or later.
-    pub async fn has_ready_leads(&self, campaign: &CampaignCode) -> Result<bool, TableError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(READY_INDEX)
-            .key_condition_expression("q = :q")
-            .expression_attribute_values(":q", s(campaign.as_str()))
-            .limit(1)
-            .send()
-            .await
-            .map_err(TableError::call("look for ready leads"))?;
-        Ok(!found.items().is_empty())
+    /// When the first ready lead of a campaign is due, be it past or to come; nothing if none is ready.
+    pub async fn first_due(
+        &self,
+        campaign: &CampaignCode,
+        lanes: Lanes,
+    ) -> Result<Option<Timestamp>, TableError> {
+        let mut first = None;
+        for lane in lanes.iter() {
+            let found = self
+                .ready(campaign, lane, "q = :q")
+                .limit(1)
+                .send()
+                .await
+                .map_err(TableError::call("look for ready leads"))?;
+            let due = found.items().first().map(|item| due_of(&Reader::new(item, "lead"))).transpose()?;
+            first = due.into_iter().chain(first).min();
+        }
+        Ok(first)
     }
 
     /// How many leads a campaign has, and how many of them are over: done, failed. Consistent, and
@@ -252,33 +288,40 @@ impl Table {
             let read = Reader::new(item, "lead");
             Ok((
                 lead_of(item)?,
-                Turn { due: due_of(&read)?, reason: read.text_if("reason")?.map(str::to_owned) },
+                Turn {
+                    due: due_of(&read)?,
+                    lane: if read.text_if("lane")?.is_some() { Lane::High } else { Lane::Normal },
+                    reason: read.text_if("reason")?.map(str::to_owned),
+                },
             ))
         };
         read.item.as_ref().map(turn).transpose()
     }
 
-    /// How many ready leads of a campaign fall due before an instant, up to `most`.
+    /// How many ready leads of a campaign come before one of a lane that is due at an instant, up to `most`: all that
+    /// are due by now in the lanes before, and in its own those that fall due before.
     pub async fn count_before(
         &self,
         campaign: &CampaignCode,
-        due: Timestamp,
-        most: i32,
+        lanes: Lanes,
+        (lane, due): (Lane, Timestamp),
+        now: Timestamp,
+        most: u32,
     ) -> Result<u32, TableError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(READY_INDEX)
-            .key_condition_expression("q = :q AND due < :due")
-            .expression_attribute_values(":q", s(campaign.as_str()))
-            .expression_attribute_values(":due", due_us(due))
-            .select(Select::Count)
-            .limit(most)
-            .send()
-            .await
-            .map_err(TableError::call("count the leads before one"))?;
-        Ok(found.count().try_into().unwrap_or_default())
+        let mut before: u32 = 0;
+        for other in lanes.iter().filter(|other| *other <= lane) {
+            let until = if other == lane { due } else { now };
+            let found = self
+                .ready(campaign, other, "q = :q AND due < :due")
+                .expression_attribute_values(":due", due_us(until))
+                .select(Select::Count)
+                .limit(i32::try_from(most).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(TableError::call("count the leads before one"))?;
+            before = before.saturating_add(found.count().try_into().unwrap_or_default()).min(most);
+        }
+        Ok(before)
     }
 
     /// Many leads, consistently, in no order; those that are not there are left out.
@@ -426,12 +469,12 @@ impl Table {
     pub async fn give_back(&self, claim: &ClaimKey) -> Result<Step, TableError> {
         let step = self
             .step(claim)
-            .update_expression("SET st = :ready, q = :q REMOVE deadline")
+            .update_expression(format!("SET st = :ready, {BACK_IN_LANE} REMOVE deadline"))
             .condition_expression("claims = :claim AND st IN (:dialing, :unknown)")
             .expression_attribute_values(":ready", s("ready"))
             .expression_attribute_values(":dialing", s("dialing"))
             .expression_attribute_values(":unknown", s("unknown"))
-            .expression_attribute_values(":q", s(claim.campaign.as_str()));
+            .expression_attribute_values(":q", queue(&claim.campaign, Lane::Normal));
         step_of(step.send().await.outcome("give a lead back", |output| output.attributes)?)
     }
 
@@ -474,8 +517,9 @@ impl Table {
             step = step.expression_attribute_values(":one", n(1));
         }
         if let Outcome::Again { due, counts } = outcome {
-            set.push_str(", q = :q");
-            step = step.expression_attribute_values(":q", s(claim.campaign.as_str()));
+            set.push_str(", ");
+            set.push_str(BACK_IN_LANE);
+            step = step.expression_attribute_values(":q", queue(&claim.campaign, Lane::Normal));
             // What does not count at all keeps its place in the queue.
             if *counts != Counts::Nothing {
                 set.push_str(", due = :due");
@@ -567,6 +611,8 @@ impl Table {
 pub struct Turn {
     /// From when on it is called, or was.
     pub due: Timestamp,
+    /// Where in its campaign's queue it stands.
+    pub lane: Lane,
     /// Why its latest call ended, if one has.
     pub reason: Option<String>,
 }

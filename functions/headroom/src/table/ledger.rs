@@ -19,7 +19,8 @@
 //! | `own` `nshr` | map: reserve or quota → lines held by its own calls; lines held beyond reserves |
 //! | `pace` | map: quota → calls begun today, and when the next may begin |
 //! | `lns` | map: line key → token |
-//! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed, `k` what its calls are known by |
+//! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed, `k` what its calls are known by; and how far it has come: |
+//! | | `p` its own rate's pace, `b` begun of its batch, `z` its last line freed, `r` its ramp's step, `n` `a` `x` calls ended, answered, broken, `s` line-time |
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
 //! | `unseen` | lines that others are believed to use without anybody telling, as of when and until when |
 //! | `org` `seen` `conf` | what Vapi said: our organisation, its limit; the policy last configured |
@@ -39,6 +40,7 @@ use super::{Conditional as _, Table, TableError, Written};
 use crate::core::ids::{
     AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, OrgId, QuotaName, Token,
 };
+use crate::core::pacing::{Calls, Met, Own, Progress, Step};
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
 use crate::core::quota::{Pace, Quota, Quotas};
 use crate::core::reserve::{BucketKey, Reserve, Reserves, Uses};
@@ -85,6 +87,15 @@ pub enum LeadEnd {
     Failed,
     /// The call was surely not made: it is none of a quota's day.
     NotMade,
+}
+
+/// What the freeing of a line is counted for besides its lead: its campaign's pace, and its part of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Until when it was held.
+    pub until: Timestamp,
+    /// What its call came to, if its campaign is on a ramp.
+    pub met: Option<Met>,
 }
 
 /// A rest for outbound.
@@ -193,24 +204,27 @@ impl Table {
 
     /// Takes one line for each of `leases`, all or none, and all from one source (P1, P2). They are of one
     /// campaign, which is on the ledger, and known by the same codes; `pool` is the item that their tokens name,
-    /// `campaign_cap` its share.
+    /// `own` its share of
+    /// what bounds the campaign alone.
     ///
     /// Condition: policy, reserves, quotas and what others are believed to use are still `pool`'s; with these lines
     /// and those of others the total stays within the limit, outbound within the cap and the campaign within its own;
     /// they fit into the agent's own reserve, or that is full and shared use stays within shared − headroom; they fit
-    /// into each quota that they count in, whose pace allows so many dials and was moved on by nobody else; no rest;
-    /// none of the keys is held. A grant whose answer was lost is known by its tokens in the old item.
+    /// into each quota that they count in, whose pace allows so many dials and was moved on by nobody else, as well as
+    /// into the campaign's own rate; into its batch, or all calls of the last one are over and rested; by the step that
+    /// its ramp is at, if this is the first item; no rest; none of the keys is held. A grant whose answer was lost is known by its tokens in the old item.
     pub async fn take(
         &self,
         pool: &Pool,
         campaign: &CampaignCode,
-        campaign_cap: Option<u32>,
+        own: impl Into<Own>,
         leases: &[Lease],
         now: Timestamp,
     ) -> Result<Taken, TableError> {
         let ours = |pool: &Pool| leases.iter().all(|lease| pool.lines.get(&lease.key) == Some(&lease.token));
         let codes = leases.first().map(|lease| pool.codes(&lease.key, &lease.token)).unwrap_or_default();
-        if (pool.slots(&codes, now) as usize) < leases.len() {
+        let own = own.into();
+        if (pool.slots(campaign, &own, &codes, now) as usize) < leases.len() {
             // Decided by the pace as it was seen, which the write would only have to be unmoved for.
             let pool = self.read_pool().await?;
             return Ok(if ours(&pool) { Taken::Granted(pool) } else { Taken::Refused(pool) });
@@ -230,7 +244,7 @@ impl Table {
             .expression_attribute_values(":rev", n(pool.revision))
             .expression_attribute_values(":total", upto_others(pool.policy.limit()))
             .expression_attribute_values(":cap", upto(pool.policy.cap()))
-            .expression_attribute_values(":own", upto(campaign_cap.unwrap_or(u32::MAX)))
+            .expression_attribute_values(":own", upto(own.lines.unwrap_or(u32::MAX)))
             .expression_attribute_values(":now", ms(now));
         condition.push_str(&format!(" AND {}", same_unseen(pool)));
         update = with_unseen(update, pool);
@@ -255,6 +269,7 @@ impl Table {
                 }
             }
         }
+        let mut paces = pool.paces_after(campaign, &own, &codes, leases.len() as u32, now).into_iter();
         for (i, (name, quota)) in pool.quotas.of(&codes).enumerate() {
             let key = BucketKey::quota(name);
             set.push_str(&format!(", own.#q{i} = own.#q{i} + :n"));
@@ -263,13 +278,60 @@ impl Table {
                 condition.push_str(&format!(" AND own.#q{i} <= :quota{i}"));
                 update = update.expression_attribute_values(format!(":quota{i}"), upto(most.get()));
             }
-            if quota.is_paced() {
-                let after = pool.pace(&key).after(quota, leases.len() as u32, now);
+            if let Some(after) = quota.is_paced().then(|| paces.next()).flatten() {
                 set.push_str(&format!(", pace.#q{i} = :pace{i}"));
                 condition.push_str(&format!(" AND {}", unmoved(pool, &key, i)));
                 update = update.expression_attribute_values(format!(":pace{i}"), s(after.to_string()));
                 update = with_pace(update, pool, &key, i);
             }
+        }
+        let (held, progress) = pool.come(campaign);
+        if let Some(pace) = paces.next() {
+            set.push_str(", cmp.#c.p = :pace");
+            update = update.expression_attribute_values(":pace", s(pace.to_string()));
+            match progress.pace {
+                Some(was) => {
+                    condition.push_str(" AND cmp.#c.p = :paced");
+                    update = update.expression_attribute_values(":paced", s(was.to_string()));
+                }
+                None => condition.push_str(" AND attribute_not_exists(cmp.#c.p)"),
+            }
+        }
+        if let Some(batch) = own.batch {
+            let begun = if held > 0 { progress.begun } else { None };
+            set.push_str(match (held, begun) {
+                (0, _) => ", cmp.#c.b = :n",
+                // It has batches since its calls were begun: they are part of the first one.
+                (_, None) => ", cmp.#c.b = cmp.#c.h + :n",
+                (_, Some(_)) => ", cmp.#c.b = cmp.#c.b + :n",
+            });
+            if held == 0 {
+                condition.push_str(" AND cmp.#c.h = :zero");
+                if !batch.pause.is_zero() {
+                    condition.push_str(" AND (attribute_not_exists(cmp.#c.z) OR cmp.#c.z <= :rested)");
+                    update = update.expression_attribute_values(":rested", ms(now - batch.pause));
+                }
+            } else {
+                let counted = if begun.is_some() { "cmp.#c.b" } else { "cmp.#c.h" };
+                condition.push_str(&format!(" AND cmp.#c.h > :zero AND {counted} <= :batch"));
+                update = update.expression_attribute_values(":batch", upto(batch.leads.get()));
+            }
+            update = update.expression_attribute_values(":zero", n(0));
+        }
+        // The ramp's step is on the first item; in the others it is as it was read.
+        if own.step.is_some() && pool.shard.index == 0 {
+            match progress.step {
+                Some(step) => {
+                    condition.push_str(" AND cmp.#c.r = :step");
+                    update = update.expression_attribute_values(":step", s(step.to_string()));
+                }
+                None => condition.push_str(" AND attribute_not_exists(cmp.#c.r)"),
+            }
+        }
+        if let Some(served) = own.served_ms {
+            // What a line freed at this instant would add is lost: some seconds of many minutes.
+            set.push_str(", cmp.#c.s = :served");
+            update = update.expression_attribute_values(":served", n(served));
         }
         for (i, lease) in leases.iter().enumerate() {
             set.push_str(&format!(", lns.#k{i} = :t{i}"));
@@ -399,6 +461,17 @@ impl Table {
     /// Condition: the line is held by this very token. So a second freeing changes nothing (P8),
     /// and no counter can go below zero (P7).
     pub async fn free(&self, pool: &Pool, lease: &Lease, end: Option<LeadEnd>) -> Result<Freed, TableError> {
+        self.free_used(pool, lease, end, None).await
+    }
+
+    /// The same, counting what the line was used for. Without, its campaign has had a line for nothing.
+    pub async fn free_used(
+        &self,
+        pool: &Pool,
+        lease: &Lease,
+        end: Option<LeadEnd>,
+        used: Option<Used>,
+    ) -> Result<Freed, TableError> {
         let shard = lease.token.shard();
         let mut seen = match pool.item(shard) {
             Some(item) => item.clone(),
@@ -408,7 +481,7 @@ impl Table {
             },
         };
         for _ in 0..DECISIONS {
-            match self.take_off(&seen, lease, end).await? {
+            match self.take_off(&seen, lease, end, used).await? {
                 Written::Applied(item) => return Ok(Freed::Freed(Box::new(pool_of(item)?))),
                 Written::Refused(None) if shard > 0 => return Ok(Freed::NotHeld),
                 Written::Refused(item) => {
@@ -428,6 +501,7 @@ impl Table {
         pool: &Pool,
         lease: &Lease,
         end: Option<LeadEnd>,
+        used: Option<Used>,
     ) -> Result<Written, TableError> {
         let kind = lease.token.kind();
         let mut set = format!("SET ntot = ntot - :one{}", counters(kind, '-'));
@@ -472,6 +546,32 @@ impl Table {
                 Some(LeadEnd::Done) => set.push_str(", cmp.#c.d = cmp.#c.d + :one"),
                 Some(LeadEnd::Failed) => set.push_str(", cmp.#c.f = cmp.#c.f + :one"),
                 Some(LeadEnd::NotMade) | None => {}
+            }
+            let has_batches = pool.come(campaign).1.begun.is_some();
+            if has_batches && end == Some(LeadEnd::NotMade) {
+                set.push_str(", cmp.#c.b = cmp.#c.b - :one");
+            }
+            if let Some(Used { until, met }) = used {
+                let held_ms = until.duration_since(lease.token.since()).as_millis().max(0);
+                let mut count = |name: &str, more: &str| {
+                    set.push_str(&format!(", cmp.#c.{name} = if_not_exists(cmp.#c.{name}, :zero) + {more}"));
+                };
+                count("s", ":held");
+                if met.is_some() {
+                    count("n", ":one");
+                }
+                match met {
+                    Some(Met::Answered) => count("a", ":one"),
+                    Some(Met::Error) => count("x", ":one"),
+                    Some(Met::Unanswered) | None => {}
+                }
+                update = update
+                    .expression_attribute_values(":held", n(held_ms))
+                    .expression_attribute_values(":zero", n(0));
+                if has_batches {
+                    set.push_str(", cmp.#c.z = :until");
+                    update = update.expression_attribute_values(":until", ms(until));
+                }
             }
             update = update.expression_attribute_names("#c", campaign.as_str());
         }
@@ -613,6 +713,36 @@ impl Table {
             .expression_attribute_values(":tally", AttributeValue::M(tally))
     }
 
+    /// Moves a campaign on its ramp, or back. Returns the ledger's first item, as it is now or as it was.
+    ///
+    /// Condition: the campaign has counters there, and is at the step that this was decided on. Of several who decide at
+    /// once, one does; our own move whose answer was lost is in the item that comes back.
+    pub async fn move_step(
+        &self,
+        code: &CampaignCode,
+        was: Option<Step>,
+        step: Step,
+    ) -> Result<Option<Pool>, TableError> {
+        let condition = match was {
+            Some(_) => "cmp.#c.r = :was",
+            None => "attribute_exists(cmp.#c) AND attribute_not_exists(cmp.#c.r)",
+        };
+        let mut update = self
+            .ledger(0)
+            .update_expression("SET cmp.#c.r = :step")
+            .condition_expression(condition)
+            .expression_attribute_names("#c", code.as_str())
+            .expression_attribute_values(":step", s(step.to_string()));
+        if let Some(was) = was {
+            update = update.expression_attribute_values(":was", s(was.to_string()));
+        }
+        match update.send().await.outcome("move a campaign on its ramp", |output| output.attributes)? {
+            Written::Applied(item) | Written::Refused(item) => {
+                item.map(|item| pool_of(Some(item))).transpose()
+            }
+        }
+    }
+
     /// Counts one more failed lead, which is ready after its claim `last` and ends without another, in the item that
     /// this claim's line was on.
     ///
@@ -744,7 +874,13 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         let codes = NameCode::split(codes).map_err(|_| tally.error("k", "is no codes"))?;
         campaigns.insert(
             code,
-            Tally { codes, held: tally.number("h")?, done: tally.number("d")?, failed: tally.number("f")? },
+            Tally {
+                codes,
+                held: tally.number("h")?,
+                done: tally.number("d")?,
+                failed: tally.number("f")?,
+                progress: progress_of(&tally)?,
+            },
         );
     }
     let reserves = reserves_of(&read)?;
@@ -791,6 +927,18 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
         seen_limit: read.number_if("seen")?,
         configured: read.text_if("conf")?.map(str::to_owned),
         shard,
+    })
+}
+
+fn progress_of(tally: &Reader<'_>) -> Result<Progress, TableError> {
+    let count = |name| tally.number_if(name).map(Option::unwrap_or_default);
+    Ok(Progress {
+        pace: tally.parsed_if("p")?,
+        begun: tally.number_if("b")?,
+        idle_since: tally.number_if::<i64>("z")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        step: tally.parsed_if("r")?,
+        calls: Calls { ended: count("n")?, answered: count("a")?, errors: count("x")? },
+        served_ms: tally.number_if("s")?.unwrap_or_default(),
     })
 }
 

@@ -19,7 +19,8 @@
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
-//! claimed lead has no `q`.
+//! claimed lead has no `q`. A campaign's warm leads are in a lane of their own there, under another `q`; its item says
+//! (`lanes`) whether there may be some, so that nobody else pays a query for them.
 //!
 //! Losing a race is an outcome, not an error: writes whose condition fails return what stood in
 //! the way, from the old item that DynamoDB sends along. The SDK repeats a request that was

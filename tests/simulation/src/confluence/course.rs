@@ -86,6 +86,7 @@ fn plan() -> Plan {
             max_seconds: 60,
             agent: None,
             org: None,
+            turn: Default::default(),
         }],
         telephony: Telephony::default(),
         traffic: Traffic { inbound_per_hour: 0.0, web_per_hour: 0.0, ..Traffic::default() },
