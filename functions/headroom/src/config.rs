@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 use aws_config::SdkConfig;
 
+use crate::core::hours::CallingHours;
 use crate::core::ids::{NameCode, OrgId, OrgName, PhoneNumber};
 use crate::core::pool::Policy;
+use crate::logging::chain;
 use crate::vapi::Secret;
 
 /// Why a function does not start.
@@ -62,8 +64,9 @@ const BUSY_MESSAGE: &str = "HEADROOM_BUSY_MESSAGE";
 const OVERFLOW_NUMBERS: &str = "HEADROOM_OVERFLOW_NUMBERS";
 const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 const REJECT: &str = "HEADROOM_REJECT";
+const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -79,6 +82,7 @@ const NAMES: [&str; 15] = [
     OVERFLOW_NUMBERS,
     ADMIN_TOKEN,
     REJECT,
+    CALLING_HOURS,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -238,6 +242,8 @@ pub struct Lines {
     pub orgs: Vec<OrgSettings>,
     /// Whose leads do not wait for a line.
     pub rejects: Rejects,
+    /// When the law lets people be called.
+    pub calling_hours: CallingHours,
 }
 
 /// A further organisation on the same subscription.
@@ -276,7 +282,7 @@ impl OrgSettings {
 impl Lines {
     /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a subscription without one),
     /// `HEADROOM_CAP` (the limit), `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false), `HEADROOM_ORGS` (none)
-    /// and `HEADROOM_REJECT` (nobody).
+    /// `HEADROOM_REJECT` (nobody) and `HEADROOM_CALLING_HOURS` (`default`).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let limit = match env.optional(LIMIT).map(str::trim) {
             Some("none") => Policy::UNLIMITED,
@@ -297,7 +303,9 @@ impl Lines {
         let orgs = OrgSettings::parse(env.optional(ORGS).unwrap_or_default())?;
         let rejects = Rejects::parse(env.optional(REJECT).unwrap_or_default())?;
         let wake_queue_url = env.required(WAKE_QUEUE_URL)?.to_owned();
-        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects })
+        let calling_hours = CallingHours::parse(env.optional(CALLING_HOURS).unwrap_or("default"))
+            .map_err(|error| ConfigError::Invalid { name: CALLING_HOURS, problem: chain(&error) })?;
+        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects, calling_hours })
     }
 }
 

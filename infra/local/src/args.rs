@@ -148,6 +148,10 @@ pub(crate) struct ServeArgs {
     /// commas, *.outbound for all.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reject: String,
+    /// When people may be called by law: default, none, rules as JSON, or the name of a file with them [default:
+    /// default; none at another speed than 1, where nobody is called].
+    #[arg(long, env = "HEADROOM_CALLING_HOURS")]
+    pub(crate) calling_hours: Option<String>,
     /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) speed: f64,

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow, Rejects};
+use headroom::core::hours::CallingHours;
 use headroom::core::pool::Policy;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -82,6 +83,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         policy: Policy::new(args.limit, args.cap.unwrap_or(args.limit), args.headroom)?,
         adopt_limit: args.adopt_limit,
         rejects: Rejects::parse(&args.reject)?,
+        calling_hours: calling_hours(args.calling_hours.as_deref(), args.speed)?,
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;
@@ -100,6 +102,18 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!("stopping; calls go on, and the next start finds them");
     system.stop().await;
     Ok(())
+}
+
+/// The hours by law that a flag names. A rehearsal, at another speed than life's, calls nobody.
+fn calling_hours(asked: Option<&str>, speed: f64) -> anyhow::Result<CallingHours> {
+    let asked = asked.unwrap_or(if speed == 1.0 { "default" } else { "none" }).trim();
+    let is_file = !matches!(asked, "default" | "none") && !asked.starts_with('{');
+    let text = if is_file {
+        std::fs::read_to_string(asked).with_context(|| format!("--calling-hours: {asked} cannot be read"))?
+    } else {
+        asked.to_owned()
+    };
+    CallingHours::parse(&text).context("--calling-hours")
 }
 
 async fn stop_asked() -> anyhow::Result<()> {
@@ -123,7 +137,7 @@ async fn run_engines() -> anyhow::Result<()> {
     println!("HEADROOM_TABLE={TABLE}\nHEADROOM_WAKE_QUEUE_URL={}", engines.wake_url);
     println!("HEADROOM_VAPI_URL=http://127.0.0.1:8099\nHEADROOM_VAPI_KEY=sim-private-key");
     println!("HEADROOM_WEBHOOK_SECRETS=sample-secret\nHEADROOM_INBOUND_ASSISTANTS=\"*=assistant\"");
-    println!("HEADROOM_LIMIT=10\nHEADROOM_CAP=7\nHEADROOM_HEADROOM=3");
+    println!("HEADROOM_LIMIT=10\nHEADROOM_CAP=7\nHEADROOM_HEADROOM=3\nHEADROOM_CALLING_HOURS=none");
     tokio::select! {
         () = headroom_local::server::serve_sqs(listener, engines.into()) => Ok(()),
         asked = stop_asked() => asked,

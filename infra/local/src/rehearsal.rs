@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow, Rejects};
+use headroom::core::hours::CallingHours;
 use headroom::core::pool::Policy;
 use headroom::flows::status::Status;
 use headroom::vapi::Secret;
@@ -68,6 +69,8 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
         policy: Policy::new(args.lines, cap, args.headroom)?,
         adopt_limit: false,
         rejects: Rejects::default(),
+        // Nobody is called.
+        calling_hours: CallingHours::none(),
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use console::Console;
 use headroom::config::{Callers, Keys, OrgSettings, Rejects};
+use headroom::core::hours::CallingHours;
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub adopt_limit: bool,
     /// Whose leads do not wait for a line.
     pub rejects: Rejects,
+    /// When the law lets people be called.
+    pub calling_hours: CallingHours,
     /// How many times faster than real life.
     pub speed: f64,
 }
@@ -91,6 +94,7 @@ impl System {
             orgs: Org::all(&settings.vapi_url, &settings.keys, settings.orgs, &timers)?,
             rejects: settings.rejects,
             memory: Memory::default(),
+            calling_hours: settings.calling_hours,
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
         let engines = Arc::new(engines);

@@ -103,10 +103,13 @@ fn of_wait(waits: &Waits) -> Vec<String> {
         Obstacle::Paused { reason } => lines.push(format!("Its campaign is paused: {reason}.")),
         Obstacle::Due { until } => lines.push(format!("Its turn comes at {}.", utc(*until))),
         Obstacle::Window { until: Some(until) } => {
-            lines.push(format!("Its window is closed and opens at {}.", utc(*until)));
+            lines.push(format!(
+                "It may not be called before {}: its window, or the hours by law.",
+                utc(*until)
+            ));
         }
         Obstacle::Window { until: None } => {
-            lines.push("Nobody knows when its window opens: it has no time zone.".to_owned());
+            lines.push("It may not be called any more, and is about to end.".to_owned());
         }
         Obstacle::Line { rule, expected } => {
             lines.push(format!("There is no line for it: {}.", meaning(rule)));

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use headroom::config::Rejects;
+use headroom::core::hours::CallingHours;
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::Lead;
 use headroom::core::pool::{Policy, Pool};
@@ -205,6 +206,7 @@ impl World {
             orgs: Vec::new(),
             rejects: Rejects::default(),
             memory: Memory::default(),
+            calling_hours: CallingHours::none(),
         };
         let world = Self {
             app,

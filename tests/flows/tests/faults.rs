@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use headroom::config::{Assistants, Callers, Keys, Overflow, Rejects};
+use headroom::core::hours::CallingHours;
 use headroom::core::pool::Policy;
 use headroom::vapi::Secret;
 use headroom_local::system::{Settings, System};
@@ -49,6 +50,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
         policy: Policy::new(limit, limit - 1, 2).expect("a policy"),
         adopt_limit: false,
         rejects: Rejects::default(),
+        calling_hours: CallingHours::none(),
         speed: SPEED,
     };
     let system = System::start(settings, listener).await.expect("starts");

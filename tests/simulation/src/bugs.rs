@@ -34,9 +34,10 @@ const UNSEEN: &str = "functions/headroom/src/core/unseen.rs";
 const RETRY: &str = "functions/headroom/src/core/retry.rs";
 const FAIR: &str = "functions/headroom/src/core/fair.rs";
 const PACING: &str = "functions/headroom/src/core/pacing.rs";
+const HOURS: &str = "functions/headroom/src/core/hours.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 65] = [
+pub const BUGS: [Bug; 71] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -436,6 +437,45 @@ pub const BUGS: [Bug; 65] = [
         file: LEDGER,
         good: "\" AND cmp.#c.p = :paced\"",
         bad: "\" AND (cmp.#c.p = :paced OR cmp.#c.p <> :paced)\"",
+    },
+    Bug {
+        name: "the zone of the number taken though the lead names one",
+        file: HOURS,
+        good: "            (Some(zone), _) => vec![zone.clone()],",
+        bad: "            (Some(zone), None) => vec![zone.clone()],
+            (Some(_), Some(number)) => zones(number),",
+    },
+    Bug {
+        name: "who may be in several zones called while one of them allows it",
+        file: HOURS,
+        good: "open.extend(zones.iter().map(|zone| (hours, zone.clone())));",
+        bad: "let end = now + HORIZON;
+            let first = zones.iter().min_by_key(|zone| hours.opens(now, end, zone).unwrap_or(end));
+            open.extend(first.map(|zone| (hours, zone.clone())));",
+    },
+    Bug {
+        name: "a campaign's end ignored",
+        file: HOURS,
+        good: "spec.end_at.map_or(horizon, |end| end.min(horizon))",
+        bad: "spec.end_at.map_or(horizon, |end| end.max(horizon))",
+    },
+    Bug {
+        name: "a rule for all numbers put before a country's own",
+        file: HOURS,
+        good: "std::cmp::Reverse(prefix.len())",
+        bad: "prefix.len()",
+    },
+    Bug {
+        name: "a clock change forgotten",
+        file: "functions/headroom/src/core/window.rs",
+        good: "zone.following(at).next().map_or(until,",
+        bad: "zone.following(at).skip(9000).next().map_or(until,",
+    },
+    Bug {
+        name: "a retry forgets the zone that the lead named",
+        file: LEADS,
+        good: "        set.push_str(\" REMOVE deadline\");",
+        bad: "        set.push_str(\" REMOVE deadline, tz\");",
     },
 ];
 

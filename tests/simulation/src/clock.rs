@@ -7,7 +7,7 @@ use headroom::flows::Clock;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Where every history begins: a Monday at noon, UTC.
+/// Where histories begin, but for some that are about hours: a Monday at noon, UTC.
 pub const BEGIN: &str = "2026-03-23T12:00:00Z";
 
 /// The true time of a history. A process reads it through its own, skewed [`ProcessClock`].
@@ -18,9 +18,9 @@ pub struct TrueClock {
 }
 
 impl TrueClock {
-    /// A clock that shows [`BEGIN`] now. Within a runtime whose time is paused.
-    pub fn start() -> Self {
-        let begin = BEGIN.parse().expect("the constant is an instant");
+    /// A clock that shows this instant now. Within a runtime whose time is paused.
+    pub fn start(begin: &str) -> Self {
+        let begin = begin.parse().expect("plans begin at an instant");
         Self { began: Instant::now(), begin }
     }
 

@@ -127,6 +127,7 @@ impl World {
             orgs: orgs.into_iter().collect(),
             rejects: Rejects::parse(self.plan.rejects).expect("plans give good lists"),
             memory: Memory::default(),
+            calling_hours: self.plan.hours.law(),
         }
     }
 

@@ -31,6 +31,7 @@ pub mod dynamo;
 pub mod faults;
 pub mod functions;
 pub mod history;
+pub mod hours;
 pub mod items;
 pub mod naming;
 pub mod others;

@@ -19,6 +19,7 @@ use vapi_sim::{
 
 use crate::again::Again;
 use crate::faults::{Outage, Rates, Service};
+use crate::hours::Hours;
 use crate::turns::{self, Turn};
 
 /// A change from outside in mid-history.
@@ -149,6 +150,8 @@ pub struct Plan {
     pub forwards: bool,
     /// Whose leads do not wait for a line, as `HEADROOM_REJECT` says it.
     pub rejects: &'static str,
+    /// When people may be called.
+    pub hours: Hours,
     /// Whether the hourly backfill runs, for which some hours are missing.
     pub backfill: bool,
 }
@@ -197,6 +200,7 @@ impl Plan {
             swing(o, lines, policy, chaos, &mut changes);
         }
         let failing = turns::draw(seed, &mut campaigns);
+        let hours = Hours::of(seed, &mut campaigns, chaos);
         for campaign in &campaigns {
             campaign.messages(c, chaos, &mut changes);
         }
@@ -239,6 +243,7 @@ impl Plan {
             campaigns.push(campaign);
             changes.extend(more);
         }
+        hours.write(&mut changes);
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
         let mut plan = Self {
             seed,
@@ -296,6 +301,7 @@ impl Plan {
             backfill: c.u8(0..4) == 0,
             campaigns,
             changes,
+            hours,
             chaos,
             // The longest freeze, a pass after it, and some time for that.
             aftermath: Duration::from_secs(480),

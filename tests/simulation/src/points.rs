@@ -15,6 +15,7 @@ use vapi_sim::{Counter, Faults as VapiFaults, OverLimitShape, Range, Telephony, 
 
 use crate::faults::{Fault, LATEST_DIAL, Point, Rates, Script, Service};
 use crate::history::{History, Setup, run};
+use crate::hours::Hours;
 use crate::plan::{Campaign, Change, Plan, SIBLING, Sibling, Sight, agent};
 use crate::process::Function;
 use crate::promises::Violation;
@@ -98,6 +99,7 @@ pub fn scenarios() -> Vec<Scenario> {
             changes: vec![(Duration::from_secs(1), Change::Send(message))],
             forwards: false,
             rejects: "",
+            hours: Hours::default(),
             backfill: true,
         }
     };

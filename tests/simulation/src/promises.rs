@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vapi_sim::{CallTruth, Sim};
 
+use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW};
@@ -29,6 +30,9 @@ impl fmt::Display for Violation {
         write!(f, "{}: {}", self.promise, self.text)
     }
 }
+
+/// Why leads end that may never be called again.
+const WINDOW_CLOSED: &str = "window_closed";
 
 /// Checks, each of which may fail.
 pub type Checked = Result<(), Violation>;
@@ -66,6 +70,8 @@ pub struct Promises {
     asked: BTreeMap<String, Campaign>,
     /// Who else is on the subscription.
     others: Others,
+    /// When people may be called.
+    calling: Hours,
     /// The ledger's items after the last write, by their keys.
     pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
@@ -94,8 +100,13 @@ pub struct Promises {
 impl Promises {
     /// Promises about these campaigns, by their codes, and about `others`; with the moments that recovery is measured by if
     /// `keep_moments`.
-    pub fn about(asked: BTreeMap<String, Campaign>, others: Others, keep_moments: bool) -> Self {
-        Self { asked, others, moments: keep_moments.then(Vec::new), ..Self::default() }
+    pub fn about(
+        asked: BTreeMap<String, Campaign>,
+        others: Others,
+        calling: Hours,
+        keep_moments: bool,
+    ) -> Self {
+        Self { asked, others, calling, moments: keep_moments.then(Vec::new), ..Self::default() }
     }
 
     /// The moments that were kept.
@@ -129,6 +140,12 @@ impl Promises {
         } else if let (Some(code), Some(reference)) = (pk.strip_prefix("C#"), sk.strip_prefix("L#")) {
             if by == "give_back" {
                 self.given_back(code, reference, vapi)?;
+            }
+            if by == "end_ready" && text(item, "reason").as_deref() == Some(WINDOW_CLOSED) {
+                let campaign = self.asked.get(code).map_or("", |campaign| &campaign.id);
+                // A retry may not come before the end.
+                let turn = Timestamp::from_microsecond(number(item, "due")).unwrap_or(now);
+                self.calling.gave_up(campaign, &text(item, "num").unwrap_or_default(), turn, now)?;
             }
             self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
@@ -583,6 +600,8 @@ impl Promises {
             let wrong = campaign.again.wrong(&before, clocks.0, clocks.1);
             ensure(wrong.is_none(), "retry", || format!("{key} is dialed: {}", wrong.unwrap_or_default()))?;
         }
+        let campaign = self.asked.get(&at.0).map_or("", |campaign| &campaign.id);
+        self.calling.dialed(campaign, number, clocks.0)?;
         let lead = self.leads.get(&at);
         let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
         ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))

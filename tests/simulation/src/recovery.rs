@@ -18,6 +18,7 @@ use vapi_sim::{Counter, Faults as VapiFaults, Range as Between, Telephony, Traff
 
 use crate::faults::{Fault, Point, Rates, Script, Service};
 use crate::history::{History, Setup, run};
+use crate::hours::Hours;
 use crate::plan::{Campaign, Change, Plan};
 use crate::process::Function;
 use crate::promises::{Step, Violation};
@@ -138,6 +139,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         aftermath: Duration::from_secs(360),
         forwards: false,
         rejects: "",
+        hours: Hours::default(),
         backfill: false,
     }
 }

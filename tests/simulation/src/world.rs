@@ -63,7 +63,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl World {
     pub(crate) fn new(plan: Plan, script: Script, setup: Setup) -> Arc<Self> {
-        let clock = TrueClock::start();
+        let clock = TrueClock::start(plan.hours.begin());
         let code = |campaign: &Campaign| {
             CampaignCode::of(&campaign.id.parse().expect("plans give good ids")).as_str().to_owned()
         };
@@ -90,6 +90,7 @@ impl World {
             promises: Mutex::new(Promises::about(
                 asked.collect::<BTreeMap<_, _>>(),
                 Others::of(&plan),
+                plan.hours.clone(),
                 setup.keep_moments,
             )),
             policy: Mutex::new(plan.policy),

@@ -9,10 +9,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::fair::{Lane, Lanes, Share, Weight};
+use super::hours::{check_term, read_instant};
 use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, NameCode, OrgName, PhoneNumber};
 use super::pacing::{self, Batch, Ramp};
 use super::retry::Retry;
 use super::window::{Window, zone};
+use super::zones::zones;
 
 /// Which of two waiting campaigns goes first. Ordered: the first variant is served first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,9 +83,15 @@ pub struct Spec {
     pub max_concurrency: Option<NonZeroU32>,
     /// Longest call in seconds, 10 to 43,200. It bounds how long a line can be held.
     pub max_duration_seconds: u32,
-    /// When people may be called; none means at any time.
+    /// When people may be called; none means whenever the law allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// Nobody is dialed before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Timestamp>,
+    /// Nobody is dialed from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_at: Option<Timestamp>,
     /// When they are called again.
     pub retry: Retry,
 }
@@ -121,6 +129,10 @@ struct UncheckedSpec {
     #[serde(default = "default_max_duration")]
     max_duration_seconds: u32,
     window: Option<Window>,
+    #[serde(default, deserialize_with = "read_instant")]
+    start_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "read_instant")]
+    end_at: Option<Timestamp>,
     #[serde(default)]
     retry: Retry,
 }
@@ -143,6 +155,7 @@ impl TryFrom<UncheckedSpec> for Spec {
         if !(10..=43_200).contains(&spec.max_duration_seconds) {
             return Err("campaign.maxDurationSeconds is 10 to 43200".into());
         }
+        check_term(spec.start_at, spec.end_at)?;
         Ok(Self {
             id,
             assistant_id: spec.assistant_id,
@@ -159,6 +172,8 @@ impl TryFrom<UncheckedSpec> for Spec {
             max_concurrency: spec.max_concurrency,
             max_duration_seconds: spec.max_duration_seconds,
             window: spec.window,
+            start_at: spec.start_at,
+            end_at: spec.end_at,
             retry: spec.retry,
         })
     }
@@ -330,6 +345,9 @@ impl Message {
     }
 }
 
+/// Why a lead is refused whose clock matters and is not known.
+pub const NO_ZONE: &str = "its number does not tell a time zone, and it names none: give it a timezone";
+
 fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
     #[derive(Deserialize)]
     struct Unchecked<'a> {
@@ -355,8 +373,9 @@ fn read_lead(index: usize, json: &str, spec: &Spec) -> Result<NewLead, String> {
         None => LeadId::from_number(&number),
     };
     let timezone = lead.timezone.as_deref().map(zone).transpose().map_err(|error| error.to_string())?;
-    if timezone.is_none() && spec.window.as_ref().is_some_and(Window::needs_recipient_zone) {
-        return Err("the window is on the recipient's clock and the lead has no timezone".into());
+    let is_on_their_clock = spec.window.as_ref().is_some_and(Window::needs_recipient_zone);
+    if timezone.is_none() && is_on_their_clock && zones(&number).is_empty() {
+        return Err(NO_ZONE.into());
     }
     let variables = lead.variables.map(RawValue::get).filter(|json| *json != "null");
     if variables.is_some_and(|json| !json.starts_with('{')) {
@@ -453,8 +472,9 @@ mod tests {
     #[test]
     fn a_lead_without_a_zone_is_refused_where_the_window_needs_one() {
         let window = r#","window":{"start":"09:00","end":"18:00"}"#;
-        let leads = r#"[{"number":"+14155550100"},{"number":"+14155550101","timezone":"UTC"}]"#;
-        assert_eq!(bad_leads(window, leads).len(), 1);
+        let leads = r#"[{"number":"+80012345678"},{"number":"+80012345679","timezone":"UTC"},{"number":"+14155550100"}]"#;
+        let bad = bad_leads(window, leads);
+        assert_eq!((bad.len(), bad[0].index, bad[0].reason.as_str()), (1, 0, NO_ZONE));
         assert_eq!(bad_leads("", leads).len(), 0);
     }
 

@@ -122,6 +122,8 @@ impl Lead {
 pub struct ReadyLead {
     /// The key of the claim that would be its next.
     pub next: ClaimKey,
+    /// Whom to call. Leads that were stored before the index showed it have none here.
+    pub number: Option<PhoneNumber>,
     /// The person's own zone.
     pub timezone: Option<TimeZone>,
 }

@@ -25,6 +25,7 @@
 pub mod campaign;
 pub mod ended;
 pub mod fair;
+pub mod hours;
 pub mod ids;
 pub mod lead;
 pub mod pacing;
@@ -37,3 +38,4 @@ pub mod shard;
 pub mod timers;
 pub mod unseen;
 pub mod window;
+pub mod zones;

@@ -1,58 +1,125 @@
-//! Which of a campaign's leads may be called now.
+//! Which of a campaign's leads may be called now: one rule ([`App::opens`]), asked when leads are chosen and once more
+//! right before `POST /call`. Those who may be called later are put off until then, so that nothing looks at them before;
+//! those who never may be again end as failed, for [`WINDOW_CLOSED`].
+//!
+//! | dies after | what is left | then |
+//! |---|---|---|
+//! | putting some leads off | the others, still due | the next dispatcher puts them off |
+//! | ending some leads | the others, still ready | the next dispatcher ends them: it looks at all that are due, and at those whose turn would come at the campaign's end or later |
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::core::campaign::Campaign;
+use crate::core::campaign::{BadLead, Campaign, NO_ZONE, NewLead, Spec};
+use crate::core::hours::{Person, WINDOW_CLOSED, needs_zone, opens, opens_at};
 use crate::core::ids::LineKey;
-use crate::core::lead::ReadyLead;
+use crate::core::lead::{Lead, ReadyLead};
 use crate::table::TableError;
 
+use super::App;
 use super::dispatch::{Dispatch, TIME_TO_END};
 
 /// Ready leads read beyond the room: some in the index were claimed a moment ago.
 const SPARE_LEADS: usize = 8;
-/// Leads put off at once whose window is closed.
-const POSTPONED_AT_ONCE: usize = 64;
+/// Leads put off at once, or ended on one reading of the index.
+const AT_ONCE: usize = 64;
+/// Where a dial finds that a lead is not to be called any more: the dispatchers have this long to end it before it
+/// would be chosen again.
+const SET_ASIDE: SignedDuration = SignedDuration::from_hours(24);
+
+impl App {
+    /// The first instant from `now` on at which a person may be called for a campaign; none if they may never be again.
+    pub(super) fn opens<'a>(
+        &self,
+        spec: &Spec,
+        person: impl Into<Person<'a>>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        opens(spec, &self.calling_hours, &person.into(), now)
+    }
+
+    /// Takes those leads out of a message whose clock has to be known for the campaign and is not.
+    pub(super) fn refuse_without_zone(&self, spec: &Spec, leads: &mut Vec<NewLead>, bad: &mut Vec<BadLead>) {
+        leads.retain(|lead| {
+            let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref() };
+            let is_good = !needs_zone(spec, &self.calling_hours, &lead.number) || !person.zones().is_empty();
+            if !is_good {
+                bad.push(BadLead { index: lead.index, reason: NO_ZONE.to_owned() });
+            }
+            is_good
+        });
+    }
+
+    /// Puts a lead off that was claimed and given back because it may not be called now.
+    ///
+    /// Dies before: the lead is due at once, and whoever chooses leads puts it off.
+    pub(super) async fn put_off(&self, lead: &Lead, opens: Option<Timestamp>) -> Result<(), TableError> {
+        let next = crate::core::ids::ClaimKey { claim: lead.claims + 1, ..lead.claim() };
+        self.table.postpone(&next, opens.unwrap_or(self.clock.now() + SET_ASIDE)).await
+    }
+}
 
 impl Dispatch<'_> {
-    /// Ready leads whose window is open and that hold no line. Those whose own clock says that it is
-    /// closed are put off until it opens.
+    /// Whether anybody of a campaign may be called now. Ends those whose turn would come too late.
+    pub(super) async fn is_open(&mut self, campaign: &Campaign) -> Result<bool, TableError> {
+        let now = self.app.clock.now();
+        let opens = opens_at(&campaign.spec, now);
+        let too_late = match (opens, campaign.spec.end_at) {
+            (None, _) => Some(Timestamp::UNIX_EPOCH),
+            (Some(_), end) => end,
+        };
+        if let Some(from) = too_late {
+            self.end_from(campaign, from).await?;
+        }
+        Ok(opens == Some(now))
+    }
+
+    /// Ends the ready leads of a campaign whose turn comes at `from` or later.
+    async fn end_from(&mut self, campaign: &Campaign, from: Timestamp) -> Result<(), TableError> {
+        let most = AT_ONCE as i32;
+        while self.app.clock.now() + TIME_TO_END < self.until {
+            let late = self.app.table.ready_leads_from(&campaign.code, campaign.lanes, from, most).await?;
+            let late = self.without_lines(late);
+            // None ended: the index is behind, or those are others' by now.
+            if late.is_empty() || self.end_leads(campaign, late, WINDOW_CLOSED).await? == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ready leads that may be called now and hold no line.
     pub(super) async fn callable(
-        &self,
+        &mut self,
         campaign: &Campaign,
         wanted: usize,
         now: Timestamp,
     ) -> Result<Vec<ReadyLead>, TableError> {
         // Those that are being dialed may not be claimed yet, and stand before the others until they are.
         let spare = SPARE_LEADS + self.dials.len();
-        let Some(window) = &campaign.spec.window else {
-            let ready =
-                self.app.table.ready_leads(&campaign.code, campaign.lanes, now, wanted + spare).await?;
-            return Ok(self.without_lines(ready));
-        };
-        // One clock for all: nobody need be put off, the pass looks again every minute.
-        if !window.needs_recipient_zone() && window.opens(now, None) != Some(now) {
-            return Ok(Vec::new());
-        }
-        let page = wanted.max(POSTPONED_AT_ONCE) + spare;
+        let mut page = wanted;
         while self.app.clock.now() + TIME_TO_END < self.until {
-            let ready = self.app.table.ready_leads(&campaign.code, campaign.lanes, now, page).await?;
+            let ready = self.app.table.ready_leads(&campaign.code, campaign.lanes, now, page + spare).await?;
             if ready.is_empty() {
                 break;
             }
-            let opens = |lead: &ReadyLead| window.opens(now, lead.timezone.as_ref());
-            let (open, closed): (Vec<_>, Vec<_>) =
-                ready.into_iter().partition(|lead| opens(lead) == Some(now));
-            let put_off = closed.iter().map(|lead| {
-                // Unknown means never: such a lead is refused at the intake, so this is a guard.
-                let due = opens(lead).unwrap_or(now + SignedDuration::from_hours(24));
-                self.app.table.postpone(&lead.next, due)
-            });
+            let (mut open, mut later, mut never) = (Vec::new(), Vec::new(), Vec::new());
+            for lead in ready {
+                match self.app.opens(&campaign.spec, &lead, now) {
+                    Some(opens) if opens == now => open.push(lead),
+                    Some(opens) => later.push((lead, opens)),
+                    None => never.push(lead),
+                }
+            }
+            let put_off = later.iter().map(|(lead, opens)| self.app.table.postpone(&lead.next, *opens));
             futures::future::try_join_all(put_off).await?;
+            let never = self.without_lines(never);
+            let ended = self.end_leads(campaign, never, WINDOW_CLOSED).await?;
             let open = self.without_lines(open);
-            if !open.is_empty() || closed.is_empty() {
+            if !open.is_empty() || (later.is_empty() && ended == 0) {
                 return Ok(open);
             }
+            // Many more may be closed.
+            page = wanted.max(AT_ONCE);
         }
         Ok(Vec::new())
     }

@@ -55,14 +55,15 @@ impl App {
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         let now = self.clock.now();
-        let open = campaign
-            .spec
-            .window
-            .as_ref()
-            .is_none_or(|window| window.opens(now, lead.timezone.as_ref()) == Some(now));
-        if now + self.timers.dial_timeout() >= *deadline || !open {
-            tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
-            return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
+        let opens = self.opens(&campaign.spec, &*lead, now);
+        let is_open = opens == Some(now);
+        if now + self.timers.dial_timeout() >= *deadline || !is_open {
+            tracing::warn!(line.key = %claim, window.open = is_open, "dial comes too late and is given back");
+            self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
+            if !is_open {
+                self.log_failure(self.put_off(&lead, opens).await, claim);
+            }
+            return;
         }
         let Some(vapi) = self.vapi_of(campaign.spec.org.as_ref()) else {
             return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);

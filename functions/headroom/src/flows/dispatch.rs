@@ -182,6 +182,10 @@ impl Dispatch<'_> {
                 app.pause_for_key(&campaign).await?;
                 continue;
             }
+            if !self.is_open(&campaign).await? {
+                app.finish_if_over(&campaign, &self.pool).await?;
+                continue;
+            }
             self.judge(&campaign).await?;
             let is_dry = app.memory.is_dry(&campaign, &self.pool, app.clock.now());
             let before = known.remove(&campaign.code);
@@ -299,7 +303,7 @@ impl Dispatch<'_> {
             self.note_dry(&campaign).await?;
             return Ok(Served::Nothing);
         }
-        if !item.campaigns.contains_key(code) {
+        if self.pool.item(shard).is_some_and(|item| !item.campaigns.contains_key(code)) {
             self.open(&campaign, shard).await?;
         }
         let Some(item) = self.pool.item(shard) else { return Ok(Served::Nothing) };

@@ -84,6 +84,7 @@ impl App {
         mut leads: Vec<NewLead>,
         mut bad: Vec<BadLead>,
     ) -> Result<TakenIn, IntakeError> {
+        self.refuse_without_zone(spec, &mut leads, &mut bad);
         let code = CampaignCode::of(&spec.id);
         let now = self.clock.now();
         let counted_before = match self.table.put_campaign(spec, now).await? {

@@ -51,6 +51,7 @@ use jiff::Timestamp;
 pub use self::memory::Memory;
 use self::orgs::Org;
 use crate::config::{Access, Lines, Rejects};
+use crate::core::hours::CallingHours;
 use crate::core::ids::PoolId;
 use crate::core::pool::Policy;
 use crate::core::timers::Timers;
@@ -101,6 +102,8 @@ pub struct App {
     pub rejects: Rejects,
     /// What this process knows of campaigns already.
     pub memory: Memory,
+    /// When the law lets people be called.
+    pub calling_hours: CallingHours,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -153,6 +156,7 @@ impl App {
             orgs,
             rejects: lines.rejects,
             memory: Memory::default(),
+            calling_hours: lines.calling_hours,
         };
         app.prepare().await?;
         Ok(app)

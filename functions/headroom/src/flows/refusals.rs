@@ -138,10 +138,7 @@ impl App {
     /// Whether a lead of a campaign is due that may be called at `now`: else nobody is refused a line.
     async fn has_callable(&self, campaign: &Campaign, now: Timestamp) -> Result<bool, TableError> {
         let ready = self.table.ready_leads(&campaign.code, campaign.lanes, now, LOOKED_AT).await?;
-        let window = campaign.spec.window.as_ref();
-        Ok(ready
-            .iter()
-            .any(|lead| window.is_none_or(|window| window.opens(now, lead.timezone.as_ref()) == Some(now))))
+        Ok(ready.iter().any(|lead| self.opens(&campaign.spec, lead, now) == Some(now)))
     }
 
     async fn refusal(&self, asker: &Asker<'_>, by: Refuser, fate: Fate, pool: &Pool) -> Refusal {

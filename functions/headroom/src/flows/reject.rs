@@ -6,6 +6,7 @@
 
 use crate::core::campaign::Campaign;
 use crate::core::ids::ClaimKey;
+use crate::core::lead::ReadyLead;
 use crate::core::pool::{Pool, Rule};
 use crate::table::TableError;
 use crate::table::leads::EndedReady;
@@ -47,6 +48,28 @@ impl Dispatch<'_> {
         Ok(lead.and_then(|lead| lead.token).map_or(0, |token| token.shard()))
     }
 
+    /// Ends ready leads without a call. How many of them.
+    pub(super) async fn end_leads(
+        &mut self,
+        campaign: &Campaign,
+        leads: Vec<ReadyLead>,
+        reason: &str,
+    ) -> Result<u32, TableError> {
+        if !leads.is_empty() && !self.pool.campaigns.contains_key(&campaign.code) {
+            self.open(campaign, 0).await?;
+        }
+        let mut ended = 0;
+        // One after another: they would meet on the ledger.
+        for lead in leads {
+            let shard = self.last_shard(&lead.next).await?;
+            if self.app.table.end_ready(&lead.next, shard, reason).await? == EndedReady::Now {
+                tracing::info!(campaign.id = %campaign.spec.id, line.key = %lead.next, reason, "lead ended without a call");
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
     /// Ends a campaign's due leads for as long as there is no line for them.
     pub(super) async fn reject(&mut self, campaign: &Campaign) -> Result<(), TableError> {
         let app = self.app;
@@ -73,20 +96,8 @@ impl Dispatch<'_> {
             if leads.is_empty() {
                 return app.finish_if_over(campaign, &self.pool).await;
             }
-            if !self.pool.campaigns.contains_key(&campaign.code) {
-                self.open(campaign, 0).await?;
-            }
             let reason = format!("{NO_LINE}{}", room.rule.name());
-            let mut ended = 0;
-            // One after another: they would meet on the ledger.
-            for lead in leads {
-                let shard = self.last_shard(&lead.next).await?;
-                if app.table.end_ready(&lead.next, shard, &reason).await? == EndedReady::Now {
-                    tracing::info!(campaign.id = %campaign.spec.id, line.key = %lead.next, reason, "lead rejected");
-                    ended += 1;
-                }
-            }
-            if ended == 0 {
+            if self.end_leads(campaign, leads, &reason).await? == 0 {
                 // The index is behind: all of these are others' by now.
                 return Ok(());
             }

@@ -83,10 +83,7 @@ impl App {
                 return outcome;
             }
         };
-        let allowed = |at| {
-            let window = campaign.spec.window.as_ref();
-            window.is_none_or(|window| window.opens(at, lead.timezone.as_ref()) == Some(at))
-        };
+        let allowed = |at| self.opens(&campaign.spec, lead, at) == Some(at);
         let due = retry::in_a_quiet_hour(due, &peaks, allowed, lead.claim().spread());
         Outcome::Again { due, counts }
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::hours::opens_at;
 use crate::core::ids::{AgentName, Kind, OrgName, PoolId};
 use crate::core::lead::LeadState;
 use crate::core::pacing::{Own, Ramp};
@@ -171,11 +172,14 @@ pub struct QuotaStatus {
 pub struct CampaignStatus {
     /// Its id.
     pub id: String,
-    /// `running`, `paused` or `finished`.
+    /// `running`, `paused` or `finished`; `scheduled` before its start.
     pub state: &'static str,
     /// Why it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What its leads wait for, if it is the same for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Whether every lead has its final outcome.
     pub finished: bool,
     /// How many leads are where.
@@ -238,6 +242,19 @@ impl PaceStatus {
     }
 }
 
+/// What all of a campaign's leads wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// `start`: the campaign's; `window`: its window, or the hours by law of its leads.
+    #[serde(rename = "for")]
+    pub what: &'static str,
+    /// When it comes; of a window on the recipients' own clocks, when it opens for the first of them.
+    pub until: Timestamp,
+}
+
+const START: &str = "start";
+const WINDOW: &str = "window";
+
 /// Leads by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LeadsByState {
@@ -263,9 +280,14 @@ impl App {
         let now = self.clock.now();
         let held_by = held_lines(&pool, &campaigns, &self.orgs);
         let orgs = if self.orgs.is_empty() { Vec::new() } else { by_org(&self.orgs, &held_by) };
+        let mut waiting = Vec::with_capacity(campaigns.len());
+        for campaign in &campaigns {
+            waiting.push(self.waiting(campaign, now).await?);
+        }
         let campaigns = campaigns
             .into_iter()
-            .map(|campaign| {
+            .zip(waiting)
+            .map(|(campaign, waiting)| {
                 let tally = pool.campaigns.get(&campaign.code);
                 let (done, failed) = match (&campaign.state, tally) {
                     (CampaignState::Finished, _) | (_, None) => campaign.settled,
@@ -285,12 +307,16 @@ impl App {
                 CampaignStatus {
                     pace: PaceStatus::of(&campaign, &pool, &self.timers),
                     id: campaign.spec.id.to_string(),
-                    state: campaign.state.name(),
+                    state: match waiting {
+                        Some(Waiting { what: START, .. }) => "scheduled",
+                        _ => campaign.state.name(),
+                    },
                     finished: campaign.state == CampaignState::Finished,
                     reason: match campaign.state {
                         CampaignState::Paused { reason } => Some(reason),
                         CampaignState::Running | CampaignState::Finished => None,
                     },
+                    waiting,
                     leads,
                 }
             })
@@ -298,6 +324,25 @@ impl App {
         let pool =
             PoolStatus { held_by: Some(held_by), orgs, ..PoolStatus::of(self.table.pool(), &pool, now) };
         Ok(Status { pools: vec![pool], campaigns })
+    }
+
+    /// What all of a campaign's leads wait for, if it is their time and not a line.
+    async fn waiting(&self, campaign: &Campaign, now: Timestamp) -> Result<Option<Waiting>, TableError> {
+        if campaign.state != CampaignState::Running {
+            return Ok(None);
+        }
+        if let Some(until) = campaign.spec.start_at.filter(|start| *start > now) {
+            return Ok(Some(Waiting { what: START, until }));
+        }
+        let mut opens = opens_at(&campaign.spec, now);
+        if opens == Some(now) {
+            // Who is put off is due when their own clock allows it: the first of them tells.
+            let first =
+                self.table.ready_leads_from(&campaign.code, campaign.lanes, Timestamp::UNIX_EPOCH, 1).await?;
+            let Some(first) = first.first() else { return Ok(None) };
+            opens = self.opens(&campaign.spec, first, now);
+        }
+        Ok(opens.filter(|opens| *opens != now).map(|until| Waiting { what: WINDOW, until }))
     }
 }
 

@@ -118,9 +118,9 @@ pub enum Obstacle {
         /// When it comes.
         until: Timestamp,
     },
-    /// Its window is closed.
+    /// It may not be called now: its window or the hours by law are closed, or its campaign has not begun.
     Window {
-        /// When it opens; nothing if nobody knows, for want of a time zone.
+        /// When it opens; nothing if it does not any more, and the lead is about to end.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
@@ -245,8 +245,8 @@ impl App {
         if now < turn.due {
             return Some(Obstacle::Due { until: turn.due });
         }
-        let opens = campaign.spec.window.as_ref().map(|window| window.opens(now, lead.timezone.as_ref()));
-        if let Some(until) = opens.filter(|opens| *opens != Some(now)) {
+        let until = self.opens(&campaign.spec, lead, now);
+        if until != Some(now) {
             return Some(Obstacle::Window { until });
         }
         let next = lead.claims + 1;

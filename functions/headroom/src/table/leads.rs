@@ -21,7 +21,7 @@ use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::campaign::NewLead;
 use crate::core::fair::{Lane, Lanes};
-use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, Token};
+use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, PhoneNumber, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::retry::{Missed, Tried};
 use crate::core::unseen::Figures;
@@ -118,9 +118,7 @@ impl Table {
         if let Some(name) = &lead.name {
             put = put.item("name", s(name));
         }
-        if let Some(zone) = lead.timezone.as_ref().and_then(|zone| zone.iana_name()) {
-            put = put.item("tz", s(zone));
-        }
+        put = put.item("tz", s(clock_of(lead)));
         if let Some(variables) = &lead.variables {
             put = put.item("vars", s(variables));
         }
@@ -172,6 +170,30 @@ impl Table {
     fn ready(&self, campaign: &CampaignCode, lane: Lane, keys: &str) -> QueryFluentBuilder {
         let query = self.client.query().table_name(&self.name).index_name(READY_INDEX);
         query.key_condition_expression(keys).expression_attribute_values(":q", queue(campaign, lane))
+    }
+
+    /// Up to `most` ready leads of each of a campaign's lanes that fall due at `from` or later, those of the index.
+    pub async fn ready_leads_from(
+        &self,
+        campaign: &CampaignCode,
+        lanes: Lanes,
+        from: Timestamp,
+        most: i32,
+    ) -> Result<Vec<ReadyLead>, TableError> {
+        let mut ready = Vec::new();
+        for lane in lanes.iter() {
+            let found = self
+                .ready(campaign, lane, "q = :q AND due >= :from")
+                .expression_attribute_values(":from", due_us(from))
+                .limit(most)
+                .send()
+                .await
+                .map_err(TableError::call("list the leads that are ready later"))?;
+            for item in found.items() {
+                ready.push(ready_of(campaign, item)?);
+            }
+        }
+        Ok(ready)
     }
 
     /// When ready leads of a campaign fall due between `from` and `until`, up to `most` of them.
@@ -655,15 +677,32 @@ fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {
     reference.ok_or_else(|| read.error("sk", "is not a lead's"))
 }
 
+/// What tells a lead's hours, for the index, which shows this attribute and not the number: the zone that it names,
+/// if it does, and the number.
+fn clock_of(lead: &NewLead) -> String {
+    let number = lead.number.reveal();
+    match lead.timezone.as_ref().and_then(|zone| zone.iana_name()) {
+        Some(zone) => format!("{zone} {number}"),
+        None => number.to_owned(),
+    }
+}
+
 fn zone_of(read: &Reader<'_>) -> Result<Option<jiff::tz::TimeZone>, TableError> {
-    read.text_if("tz")?.map(zone).transpose().map_err(|_| read.error("tz", "is not a known zone"))
+    let named = read.text_if("tz")?.and_then(|text| text.split(' ').find(|word| !word.starts_with('+')));
+    named.map(zone).transpose().map_err(|_| read.error("tz", "is not a known zone"))
+}
+
+/// The number as far as the index shows it.
+fn shown_number(read: &Reader<'_>) -> Result<Option<PhoneNumber>, TableError> {
+    let number = read.text_if("tz")?.and_then(|text| text.split(' ').find(|word| word.starts_with('+')));
+    number.map(str::parse).transpose().map_err(|_| read.error("tz", "has something that is no number"))
 }
 
 fn ready_of(campaign: &CampaignCode, item: &Item) -> Result<ReadyLead, TableError> {
     let read = Reader::new(item, "lead");
     let claims: u32 = read.number("claims")?;
     let next = ClaimKey { campaign: campaign.clone(), lead: reference_of(&read)?, claim: claims + 1 };
-    Ok(ReadyLead { next, timezone: zone_of(&read)? })
+    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)? })
 }
 
 /// Where a lead's attempts are counted by what they came to; there from the first one on.

@@ -1,6 +1,7 @@
 //! `Message::parse`: a campaign message, from the queue or from `POST /campaigns`.
 
 use headroom::core::campaign::{BadLead, Message, NewLead, Spec};
+use headroom::core::hours::{CallingHours, Person, opens, opens_at};
 use headroom::core::ids::{CampaignCode, LeadRef};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -46,12 +47,23 @@ pub(super) fn corpus() -> Corpus {
             "window": { "start": "22:00", "end": "02:00", "timezone": "Europe/Berlin" },
         },
     });
+    let term = json!({
+        "campaign": {
+            "id": "term", "squadId": "sq", "phoneNumberId": "ph",
+            "startAt": "2026-03-23T12:00:00Z", "endAt": "2026-03-29T12:00:00+02:00",
+            "window": {
+                "spans": [{ "start": "10:00", "end": "13:00" }, { "days": ["fri"], "start": "22:00", "end": "02:00" }],
+                "holidays": ["2026-03-25", "2026-12-25"],
+            },
+        },
+        "leads": [{ "number": "+18005550100" }, { "number": "+80012345678" }],
+    });
     let resume = json!({ "resume": "renewals-may" });
     let mut sample: Value =
         serde_json::from_slice(&corpus::sample("campaign.sample.json")).expect("the sample is JSON");
     // Its first leads are like its last ones, and a small message is read often.
     sample["leads"].as_array_mut().expect("the sample has leads").truncate(20);
-    let made = [full, squad, resume, sample].map(|message| message.to_string().into_bytes());
+    let made = [full, squad, term, resume, sample].map(|message| message.to_string().into_bytes());
     Corpus::new(made.into_iter().chain(corpus::kept(NAME)), 1024 * 1024)
 }
 
@@ -88,7 +100,7 @@ fn check_spec(spec: &Spec) -> Result<(), String> {
     ensure(read == *spec, || format!("{spec:?} reads back as {read:?}"))?;
     ensure((10..=43_200).contains(&spec.max_duration_seconds), || "a call without an end".into())?;
     for now in [Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH] {
-        let opens = spec.window.as_ref().and_then(|window| window.opens(now, None));
+        let opens = opens_at(spec, now);
         ensure(opens.is_none_or(|at| at >= now), || format!("opens at {opens:?}, before {now}"))?;
     }
     Ok(())
@@ -117,9 +129,13 @@ fn check_lead(spec: &Spec, lead: &NewLead) -> Result<(), String> {
         let again = headroom::core::window::zone(name);
         ensure(again.as_ref() == Ok(zone), || format!("{zone:?} reads back as {again:?}"))?;
     }
-    if let Some(window) = &spec.window {
-        let opens = window.opens(Timestamp::UNIX_EPOCH, lead.timezone.as_ref());
-        ensure(opens.is_some(), || "a lead that can never be called was taken".into())?;
+    let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref() };
+    let law = CallingHours::default();
+    let needs_zone = spec.window.as_ref().is_some_and(|window| window.needs_recipient_zone());
+    ensure(!needs_zone || !person.zones().is_empty(), || "a lead whose clock nobody knows was taken".into())?;
+    for now in [Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH] {
+        let opens = opens(spec, &law, &person, now);
+        ensure(opens.is_none_or(|at| at >= now), || format!("opens at {opens:?}, before {now}"))?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -29,6 +29,7 @@ const NAMES: [&str; 15] = [
     "HEADROOM_OVERFLOW_NUMBERS",
     "HEADROOM_ADMIN_TOKEN",
     "HEADROOM_REJECT",
+    "HEADROOM_CALLING_HOURS",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {
@@ -44,7 +45,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
 }
 
 fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
-    const GOOD: [&str; 15] = [
+    const GOOD: [&str; 16] = [
         "headroom",
         "https://sqs.us-east-1.amazonaws.com/000000000000/wake",
         "https://api.vapi.ai",
@@ -60,6 +61,7 @@ fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
         "desk=+15555550101, *=+15555550102",
         "token",
         "desk.outbound, *.outbound",
+        r#"{"base":"none","rules":{"*":{"start":"08:00","end":"21:00"},"+33":null}}"#,
     ];
     let mut frame = match kept {
         [] => Frame::default(),

@@ -17,6 +17,7 @@ use super::scenarios::{Caller, Event, Scenario, Tells};
 use super::state::{Look, text_of};
 use crate::faults::Rates;
 use crate::functions::SECRET;
+use crate::hours::Hours;
 use crate::plan::{Campaign, Plan, agent};
 use crate::scripted::{DialAnswer, Scripted, Word};
 use crate::world::World;
@@ -104,6 +105,7 @@ fn plan() -> Plan {
         changes: Vec::new(),
         forwards: false,
         rejects: "",
+        hours: Hours::default(),
         backfill: false,
     }
 }
