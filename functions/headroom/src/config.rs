@@ -9,6 +9,7 @@ use aws_config::SdkConfig;
 
 use crate::core::hours::CallingHours;
 use crate::core::ids::{NameCode, OrgId, OrgName, PhoneNumber};
+use crate::core::people::{Often, OftenError};
 use crate::core::pool::Policy;
 use crate::logging::chain;
 use crate::vapi::Secret;
@@ -65,8 +66,9 @@ const OVERFLOW_NUMBERS: &str = "HEADROOM_OVERFLOW_NUMBERS";
 const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 const REJECT: &str = "HEADROOM_REJECT";
 const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
+const CALLS_PER_PERSON: &str = "HEADROOM_CALLS_PER_PERSON";
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -83,6 +85,7 @@ const NAMES: [&str; 16] = [
     ADMIN_TOKEN,
     REJECT,
     CALLING_HOURS,
+    CALLS_PER_PERSON,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -244,6 +247,8 @@ pub struct Lines {
     pub rejects: Rejects,
     /// When the law lets people be called.
     pub calling_hours: CallingHours,
+    /// Most calls to one person.
+    pub often: Often,
 }
 
 /// A further organisation on the same subscription.
@@ -282,7 +287,8 @@ impl OrgSettings {
 impl Lines {
     /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a subscription without one),
     /// `HEADROOM_CAP` (the limit), `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false), `HEADROOM_ORGS` (none)
-    /// `HEADROOM_REJECT` (nobody) and `HEADROOM_CALLING_HOURS` (`default`).
+    /// `HEADROOM_REJECT` (nobody), `HEADROOM_CALLING_HOURS` (`default`) and `HEADROOM_CALLS_PER_PERSON` (3/20: 3 in a day,
+    /// 20 in 30 days).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let limit = match env.optional(LIMIT).map(str::trim) {
             Some("none") => Policy::UNLIMITED,
@@ -305,7 +311,12 @@ impl Lines {
         let wake_queue_url = env.required(WAKE_QUEUE_URL)?.to_owned();
         let calling_hours = CallingHours::parse(env.optional(CALLING_HOURS).unwrap_or("default"))
             .map_err(|error| ConfigError::Invalid { name: CALLING_HOURS, problem: chain(&error) })?;
-        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects, calling_hours })
+        let often = env.optional(CALLS_PER_PERSON).map_or_else(|| Ok(Often::usual()), str::parse);
+        let often = often.map_err(|error: OftenError| ConfigError::Invalid {
+            name: CALLS_PER_PERSON,
+            problem: error.to_string(),
+        })?;
+        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects, calling_hours, often })
     }
 }
 

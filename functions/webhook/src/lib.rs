@@ -16,7 +16,7 @@ use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;
 use headroom::table::TableError;
-use headroom::vapi::message::{CallEvent, ServerMessage};
+use headroom::vapi::message::{CallEvent, DO_NOT_CALL, ServerMessage, ToolCalls};
 use headroom::vapi::signature;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
@@ -76,6 +76,23 @@ impl Webhook {
         event
     }
 
+    /// Does what Headroom's own tools are for, which is one thing: that a person is not called any more. Others' are
+    /// not answered.
+    async fn use_tools(&self, used: &ToolCalls) -> Result<Value, TableError> {
+        let mut results = Vec::new();
+        for call in used.asked.iter().filter(|call| DO_NOT_CALL.contains(&call.name.as_str())) {
+            let result = match (&used.call, &used.person) {
+                (Some(call), Some(person)) => {
+                    self.app.hear_refusal(call, used.org.as_ref(), person).await?;
+                    "Noted: this number is not called any more."
+                }
+                _ => "The number of this call is not known: nothing was noted.",
+            };
+            results.push(json!({ "toolCallId": call.id, "result": result }));
+        }
+        Ok(json!({ "results": results }))
+    }
+
     async fn respond(&self, message: ServerMessage) -> Result<Value, TableError> {
         match message {
             ServerMessage::Call(event) => {
@@ -102,7 +119,7 @@ impl Webhook {
                 })
             }
             ServerMessage::Predial => Ok(json!({ "eligible": self.app.outbound_could_start().await? })),
-            ServerMessage::ToolCalls => Ok(json!({ "results": [] })),
+            ServerMessage::ToolCalls(used) => self.use_tools(&used).await,
             ServerMessage::Ignored(kind) => {
                 tracing::debug!(message.kind = kind.chars().take(60).collect::<String>(), "webhook ignored");
                 Ok(json!({}))

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use headroom::core::people::Often;
 use headroom::core::pool::Policy;
 
 /// Headroom on one machine: keeps a Vapi account's inbound lines answerable while campaigns dial.
@@ -152,6 +153,10 @@ pub(crate) struct ServeArgs {
     /// default; none at another speed than 1, where nobody is called].
     #[arg(long, env = "HEADROOM_CALLING_HOURS")]
     pub(crate) calling_hours: Option<String>,
+    /// Most calls to one person by all campaigns together, within 24 hours and within 30 days: 3/20, or none
+    /// [default: 3/20; none with --speed, a rehearsal in which nobody is called].
+    #[arg(long)]
+    pub(crate) calls_per_person: Option<Often>,
     /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) speed: f64,

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
+use headroom::core::people::Often;
 use headroom::core::pool::Policy;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -84,6 +85,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         adopt_limit: args.adopt_limit,
         rejects: Rejects::parse(&args.reject)?,
         calling_hours: calling_hours(args.calling_hours.as_deref(), args.speed)?,
+        often: args.calls_per_person.unwrap_or_else(|| often_at(args.speed)),
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;
@@ -146,6 +148,11 @@ async fn run_engines() -> anyhow::Result<()> {
 
 fn local_table(engines: &Engines) -> Table {
     Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool())
+}
+
+/// Most calls to one person if nobody says: in a rehearsal, whose time is not real, nobody is called.
+fn often_at(speed: f64) -> Often {
+    if speed > 1.0 { Often::default() } else { Often::usual() }
 }
 
 async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
+use headroom::core::people::Often;
 use headroom::core::pool::Policy;
 use headroom::flows::status::Status;
 use headroom::vapi::Secret;
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
         rejects: Rejects::default(),
         // Nobody is called.
         calling_hours: CallingHours::none(),
+        often: Often::default(),
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use console::Console;
 use headroom::config::{Callers, Keys, OrgSettings, Rejects};
 use headroom::core::hours::CallingHours;
+use headroom::core::people::Often;
 use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub rejects: Rejects,
     /// When the law lets people be called.
     pub calling_hours: CallingHours,
+    /// Most calls to one person.
+    pub often: Often,
     /// How many times faster than real life.
     pub speed: f64,
 }
@@ -95,6 +98,7 @@ impl System {
             rejects: settings.rejects,
             memory: Memory::default(),
             calling_hours: settings.calling_hours,
+            often: settings.often,
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
         let engines = Arc::new(engines);

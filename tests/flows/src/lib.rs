@@ -18,6 +18,7 @@ use headroom::config::Rejects;
 use headroom::core::hours::CallingHours;
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, Token};
 use headroom::core::lead::Lead;
+use headroom::core::people::Often;
 use headroom::core::pool::{Policy, Pool};
 use headroom::core::shard::Sizes;
 use headroom::core::timers::Timers;
@@ -68,7 +69,8 @@ pub struct Asked {
     pub body: String,
 }
 
-/// An HTTP server on loopback that gives everybody the same answer and remembers who asked.
+/// An HTTP server on loopback that gives everybody the same answer, and remembers who asked. `{n}` in the answer is a
+/// number that is never given twice.
 #[derive(Debug)]
 pub struct Stub {
     /// Where it listens.
@@ -87,13 +89,15 @@ impl Stub {
             answer: Arc::new(Mutex::new((status, body.into()))),
         };
         let (asked, answer) = (stub.asked.clone(), stub.answer.clone());
+        let numbers = Arc::new(AtomicU32::new(0));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (asked, answer) = (asked.clone(), answer.clone());
+                let (asked, answer, numbers) = (asked.clone(), answer.clone(), numbers.clone());
                 tokio::spawn(async move {
                     let Ok(request) = read_request(&stream).await else { return };
                     asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
                     let (status, body) = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let body = body.replace("{n}", &numbers.fetch_add(1, Ordering::Relaxed).to_string());
                     let head = format!(
                         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                         body.len()
@@ -207,6 +211,7 @@ impl World {
             rejects: Rejects::default(),
             memory: Memory::default(),
             calling_hours: CallingHours::none(),
+            often: Often::default(),
         };
         let world = Self {
             app,
@@ -304,7 +309,8 @@ impl World {
     /// Takes in a campaign of one lead and gives the claim that would be the lead's first.
     pub async fn lead(&self, campaign: &str, lead: &str) -> anyhow::Result<ClaimKey> {
         let message = json!({
-            "campaign": { "id": campaign, "assistantId": "as", "phoneNumberId": "ph" },
+            // Without jitter, so that a test can tell when a lead is due.
+            "campaign": { "id": campaign, "assistantId": "as", "phoneNumberId": "ph", "retry": { "jitter": 0 } },
             "leads": [{ "id": lead, "number": "+15555550100" }],
         });
         self.app.take_in(message.to_string().as_bytes()).await?;

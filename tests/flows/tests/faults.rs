@@ -50,6 +50,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
         policy: Policy::new(limit, limit - 1, 2).expect("a policy"),
         adopt_limit: false,
         rejects: Rejects::default(),
+        often: Default::default(),
         calling_hours: CallingHours::none(),
         speed: SPEED,
     };

@@ -147,7 +147,7 @@ const NAMED: [(&str, &str); 12] = [
     ("+1808556", "Atlantic/Azores"),
 ];
 
-/// A quarter of an hour at a time for some weeks, eight people in each zone, called again every 37 hours. Prints who
+/// Half an hour at a time for some weeks, eight people in each zone, called again every 37 hours. Prints who
 /// was called when, and fails if anybody was when `allowed` says not, by the clock on their wall.
 async fn weeks(
     law: &str,
@@ -180,7 +180,7 @@ async fn weeks(
     let until = ringing.app.clock.now() + hours(24 * 7 * weeks);
     while ringing.app.clock.now() < until {
         ringing.ring().await;
-        ringing.world.clock.advance(SignedDuration::from_mins(15));
+        ringing.world.clock.advance(SignedDuration::from_mins(30));
     }
 
     let mut seen: BTreeMap<&str, (usize, BTreeSet<String>, BTreeSet<i32>)> = BTreeMap::new();

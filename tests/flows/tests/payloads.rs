@@ -14,6 +14,7 @@ use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::{CallId, ClaimKey, Kind, LineKey, NameCode, Token};
 use headroom::core::lead::{Lead, LeadState};
 use headroom::core::pool::{Counts, Pool, Tally};
+use headroom::core::retry::Tried;
 use headroom::flows::Clock as _;
 use headroom::vapi::dial::{Dialed, Limits};
 use headroom::vapi::{Secret, VapiError};
@@ -487,6 +488,7 @@ async fn play(engine: &World, case: &Case) {
     let waits = format!("C#{} WAITS", claim.campaign.as_str());
     let item = format!("C#{} L#{}", claim.campaign.as_str(), claim.lead.as_str());
     let key = LineKey::Claim(claim.clone());
+    let held = pool.lines.get(&key).map(|token| now.duration_since(token.since()));
     let tally = |pool: &mut Pool, change: &dyn Fn(&mut Tally)| {
         change(pool.campaigns.get_mut(&claim.campaign).unwrap());
     };
@@ -496,7 +498,7 @@ async fn play(engine: &World, case: &Case) {
         let call = Some(its_call.clone());
         lead.clone().map(|lead| Lead { state: state(&lead), call, attempts, spared, ..lead })
     };
-    let (wanted_pool, wanted_lead, wanted_items, woken) = match case.effect {
+    let (mut wanted_pool, wanted_lead, wanted_items, woken) = match case.effect {
         Effect::None => (pool, lead, vec![], false),
         Effect::OnRecord => (pool, lead, vec![record], false),
         Effect::Refuses => (pool, lead, vec![refusal], false),
@@ -524,7 +526,10 @@ async fn play(engine: &World, case: &Case) {
             (pool, lead, vec![item, ledger, record], true)
         }
         Effect::Again(_) => {
-            (without(pool, &key), moved(|_| LeadState::Ready, 1, 0), vec![item, ledger, record], true)
+            let tried = lead_now.as_ref().map(|lead| lead.tried).unwrap_or_default();
+            assert_ne!(tried, Tried::default(), "{case:?}");
+            let lead = moved(|_| LeadState::Ready, 1, 0).map(|lead| Lead { tried, ..lead });
+            (without(pool, &key), lead, vec![item, ledger, record], true)
         }
         Effect::Spared(_) => {
             (without(pool, &key), moved(|_| LeadState::Ready, 0, 1), vec![item, ledger, record], true)
@@ -536,6 +541,10 @@ async fn play(engine: &World, case: &Case) {
             (pool, moved(|_| LeadState::Ready, 0, 0), vec![item, ledger, record, waits], true)
         }
     };
+    // The line-time that its call had counts for the campaign's turn.
+    if let Some(held) = held.filter(|_| !wanted_pool.lines.contains_key(&key)) {
+        tally(&mut wanted_pool, &|tally| tally.progress.served_ms += held.as_millis() as i64);
+    }
     assert_eq!(pool_now, wanted_pool, "{case:?}");
     assert_eq!(lead_now, wanted_lead, "{case:?}");
     assert_eq!(changed(&dump, &after), BTreeSet::from_iter(wanted_items), "{case:?}");

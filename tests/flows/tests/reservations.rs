@@ -190,6 +190,8 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
         assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
+        person: None,
+        refuses: false,
         happened: Happened::Live,
     };
     world.app.answer(&event, &callers).await.unwrap()

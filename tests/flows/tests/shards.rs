@@ -62,6 +62,8 @@ fn event(call: &CallId, kind: Kind, agent: &str, happened: Happened) -> CallEven
         assistants: vec![NameCode::of(agent)],
         number,
         claims,
+        person: None,
+        refuses: false,
         happened,
     }
 }

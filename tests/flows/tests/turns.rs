@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// A pool in which every dial becomes a call that lasts.
 async fn world(lines: u32) -> World {
     let world = World::start(policy(lines, lines, 0)).await.unwrap();
-    world.vapi.answers(201, json!({ "id": "call" }).to_string());
+    world.vapi.answers(201, json!({ "id": "call-{n}" }).to_string());
     world
 }
 
@@ -248,7 +248,8 @@ async fn warm_leads_go_first_and_come_back_among_the_warm() {
     let (table, first) = (world.table(), reference("c-2"));
     let pool = dispatch(&world).await;
     assert_eq!(leads_on_lines(&pool), std::slice::from_ref(&first));
-    // Back untouched: its old place, before the other warm one and all others.
+    // To be called again, from now on: behind the other warm one, and before all others.
+    world.clock.advance(SignedDuration::from_secs(1));
     let claim = ClaimKey { campaign: code("c"), lead: first.clone(), claim: 1 };
     let again = |due| Outcome::Again { due, counts: Counts::Spared };
     let lead = table.read_lead(&code("c"), &first).await.unwrap().unwrap();

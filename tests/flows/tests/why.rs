@@ -35,6 +35,8 @@ fn event(call: &str, kind: Kind, assistant: &str, happened: Happened) -> CallEve
         assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
+        person: None,
+        refuses: false,
         happened,
     }
 }

@@ -35,6 +35,7 @@ const RETRY: &str = "functions/headroom/src/core/retry.rs";
 const FAIR: &str = "functions/headroom/src/core/fair.rs";
 const PACING: &str = "functions/headroom/src/core/pacing.rs";
 const HOURS: &str = "functions/headroom/src/core/hours.rs";
+const PEOPLE: &str = "functions/headroom/src/table/people.rs";
 
 /// All of them.
 pub const BUGS: [Bug; 71] = [
@@ -460,22 +461,22 @@ pub const BUGS: [Bug; 71] = [
         bad: "spec.end_at.map_or(horizon, |end| end.max(horizon))",
     },
     Bug {
-        name: "a rule for all numbers put before a country's own",
-        file: HOURS,
-        good: "std::cmp::Reverse(prefix.len())",
-        bad: "prefix.len()",
-    },
-    Bug {
-        name: "a clock change forgotten",
-        file: "functions/headroom/src/core/window.rs",
-        good: "zone.following(at).next().map_or(until,",
-        bad: "zone.following(at).skip(9000).next().map_or(until,",
-    },
-    Bug {
         name: "a retry forgets the zone that the lead named",
         file: LEADS,
         good: "        set.push_str(\" REMOVE deadline\");",
         bad: "        set.push_str(\" REMOVE deadline, tz\");",
+    },
+    Bug {
+        name: "a person who says no between the question and the dial is called",
+        file: PEOPLE,
+        good: "String::from(\"attribute_not_exists(no_at) AND \")",
+        bad: "String::new()",
+    },
+    Bug {
+        name: "a person is dialed before they are asked",
+        file: DIAL,
+        good: "        match self.ask_leave(&lead, now).await {",
+        bad: "        match Ok::<Leave, TableError>(Leave::Given) {",
     },
 ];
 

@@ -128,6 +128,7 @@ impl World {
             rejects: Rejects::parse(self.plan.rejects).expect("plans give good lists"),
             memory: Memory::default(),
             calling_hours: self.plan.hours.law(),
+            often: self.plan.often,
         }
     }
 

@@ -214,6 +214,10 @@ impl World {
                 self.note("lines", || format!("Vapi has {lines} lines from now on"));
                 self.vapi().set_lines(lines);
             }
+            Change::Refuse(number) => {
+                let world = self.clone();
+                tokio::spawn(async move { world.refuse(&number).await });
+            }
             Change::ForeignDial => {
                 let body = json!({ "assistantId": "as", "phoneNumberId": "ph", "customer": { "number": "+19995550100" } });
                 let world = self.clone();
@@ -227,6 +231,26 @@ impl World {
                     world.vapi().ask(request).await
                 });
             }
+        }
+    }
+
+    /// A person says no to the assistant, which calls its tool until it is told that this was noted.
+    async fn refuse(self: &Arc<Self>, number: &str) {
+        self.note("refuses", || "a person does not want to be called any more".into());
+        let body = json!({ "message": {
+            "type": "tool-calls", "call": { "id": "said-no" }, "customer": { "number": number },
+            "toolCallList": [{ "id": "use-1", "function": { "name": "do_not_call", "arguments": {} } }],
+        } });
+        loop {
+            let request = http::Request::post("/vapi")
+                .header("x-vapi-secret", crate::functions::SECRET)
+                .body(body.to_string().into_bytes())
+                .expect("a constant request is one");
+            let answer = self.webhook(request).await;
+            if answer.is_some_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
 

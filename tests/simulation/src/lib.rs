@@ -48,4 +48,5 @@ pub mod trace;
 pub mod trunks;
 mod turns;
 pub mod weaken;
+pub mod wishes;
 pub mod world;

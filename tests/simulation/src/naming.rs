@@ -18,6 +18,10 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         "GetItem" if sk(&json["Key"]) == "WAITS" => "read_waiting",
         "PutItem" if sk(&json["Item"]) == "REFUSED" => "record_refusal",
         "PutItem" if sk(&json["Item"]) == "WAITS" => "record_waiting",
+        "GetItem" if sk(&json["Key"]) == "PERSON" => "read_person",
+        "PutItem" if json["Item"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("NOCALL#")) => {
+            "refuse_calls, list"
+        }
         "GetItem" => by_key(
             &sk(&json["Key"]),
             "read_pool",
@@ -54,6 +58,8 @@ pub fn of_dynamo(request: &Request) -> &'static str {
                 of_ledger(&text("UpdateExpression"), &text("ConditionExpression"))
             }
             key if key.starts_with("L#") => of_lead(json, &text("UpdateExpression")),
+            key if key == "PERSON" && text("UpdateExpression").contains("dials") => "remember_dials",
+            key if key == "PERSON" => "refuse_calls",
             key if key == "CALL" => of_call(&text("UpdateExpression")),
             _ => of_campaign(json, &text("UpdateExpression")),
         },

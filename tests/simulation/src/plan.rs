@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use headroom::core::ids::{AgentName, NameCode};
+use headroom::core::people::Often;
 use headroom::core::pool::Policy;
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{Binding, Reserve};
@@ -35,6 +36,8 @@ pub enum Change {
     Send(String),
     /// Somebody dials from the dashboard.
     ForeignDial,
+    /// A person says in a call that they do not want to be called any more: their number.
+    Refuse(String),
 }
 
 /// One campaign, as far as its end is checked.
@@ -116,6 +119,8 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Whether the limit that Vapi reports is taken over.
     pub adopt_limit: bool,
+    /// Most calls to one person.
+    pub often: Often,
     /// The campaigns.
     pub campaigns: Vec<Campaign>,
     /// How people and the API behave.
@@ -245,12 +250,21 @@ impl Plan {
         }
         hours.write(&mut changes);
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
+        // More than anybody is called here, so that dials are remembered; who is called too often waits for days.
+        let people = &mut fastrand::Rng::with_seed(seed ^ 0x0007_0717);
+        let often = if people.u8(0..3) > 0 { "100/100" } else { "none" }.parse().expect("a constant");
+        for (_, number) in campaigns.iter().flat_map(|campaign| &campaign.leads) {
+            if people.u8(0..6) == 0 {
+                changes.push((some_time(people, chaos), Change::Refuse(number.clone())));
+            }
+        }
         let mut plan = Self {
             seed,
             lines: if c.u8(0..4) == 0 { c.u32(1..=lines) } else { lines },
             policy,
             sizes: some_sizes(seed),
             adopt_limit: c.bool(),
+            often,
             telephony: Telephony {
                 ring_seconds: Between(2.0, 15.0),
                 talk_seconds_mean: c.f64() * 60.0 + 10.0,

@@ -71,6 +71,7 @@ pub fn scenarios() -> Vec<Scenario> {
             policy: Policy::new(2, 1, 0).expect("two lines are a pool"),
             sizes: Sizes::default(),
             adopt_limit: false,
+            often: Default::default(),
             campaigns: vec![campaign],
             telephony: Telephony {
                 answer: 0.7,

@@ -15,6 +15,7 @@ use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW};
 use crate::turns::Turns;
+use crate::wishes::Wishes;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Promises {
     others: Others,
     /// When people may be called.
     calling: Hours,
+    /// What people want.
+    wishes: Wishes,
     /// The ledger's items after the last write, by their keys.
     pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
@@ -104,9 +107,10 @@ impl Promises {
         asked: BTreeMap<String, Campaign>,
         others: Others,
         calling: Hours,
+        wishes: Wishes,
         keep_moments: bool,
     ) -> Self {
-        Self { asked, others, calling, moments: keep_moments.then(Vec::new), ..Self::default() }
+        Self { asked, others, calling, wishes, moments: keep_moments.then(Vec::new), ..Self::default() }
     }
 
     /// The moments that were kept.
@@ -158,6 +162,8 @@ impl Promises {
             self.turns.campaign_written(code, &seen.state, now);
             self.campaigns.insert(code.to_owned(), seen);
             Ok(())
+        } else if let Some(number) = pk.strip_prefix("PERSON#") {
+            self.wishes.written(number, item)
         } else if sk == "REFUSED" {
             // It says how it was at that instant.
             let before = self.refusals.insert(pk.to_owned(), item.clone());
@@ -586,6 +592,7 @@ impl Promises {
     ) -> Checked {
         self.checks += 1;
         ensure(self.holds(key), "P1", || format!("a dial arrived for {key}, which holds no line"))?;
+        self.wishes.dialed(number, key)?;
         let before = vapi.calls(|call| call.held_line && call.name == Some(key));
         ensure(before.is_empty(), "P3", || format!("{key} is dialed a second time"))?;
         let live = vapi.calls(|call| call.is_live && call.held_line && call.number == Some(number));

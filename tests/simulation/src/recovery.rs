@@ -115,6 +115,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         policy: Policy::new(20, 10, 2).expect("twenty lines are a pool"),
         sizes: Default::default(),
         adopt_limit: false,
+        often: Default::default(),
         changes: vec![(sent, Change::Send(campaign.message(&campaign.leads)))],
         campaigns: vec![campaign],
         telephony: Telephony {

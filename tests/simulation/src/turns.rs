@@ -280,7 +280,7 @@ impl Turns {
             ledger.lines.contains_key(key)
                 || !vapi.calls(|call| call.held_line && call.name == Some(key.as_str())).is_empty()
         });
-        ensure(new.is_empty() || begun.len() <= most as usize, "P9", || {
+        ensure(new.is_empty() || begun.len() <= most as usize, "turn", || {
             format!("{} leads of {code} are begun in a batch of {most}: {begun:?}", begun.len())
         })
     }
@@ -289,7 +289,7 @@ impl Turns {
     fn paced(code: &str, campaign: &Campaign, (was, is): (&Progress, &Progress), new: i64) -> Checked {
         let Some(rate) = campaign.turn.per_second.filter(|_| new > 0) else { return Ok(()) };
         let next = |progress: &Progress| progress.pace.as_ref().map_or(0, |pace| pace.2);
-        ensure(next(is) - next(was) >= new * 1000 / i64::from(rate), "P9", || {
+        ensure(next(is) - next(was) >= new * 1000 / i64::from(rate), "turn", || {
             format!(
                 "{new} calls of {code} at {rate} a second move the next from {} to {}",
                 next(was),
@@ -314,10 +314,11 @@ impl Turns {
         }
         let nth = |progress: &Progress| progress.step.first().copied().unwrap_or_default();
         let lines = ramp.get(nth(was) as usize).map_or(0, |rung| i64::from(rung.lines));
-        ensure(!is_taking || held <= lines, "P9", || {
+        ensure(!is_taking || held <= lines, "turn", || {
             format!("{code} holds {held} lines at a step of {lines} of its ramp")
         })?;
-        ensure((nth(is) - nth(was)).abs() <= 1, "P9", || {
+        // Counters that are taken off the ledger take it along.
+        ensure(is.step.is_empty() || (nth(is) - nth(was)).abs() <= 1, "turn", || {
             format!("{code} went from {was:?} to {is:?} on its ramp")
         })?;
         let [ended, _, errors] = is.calls;
@@ -336,7 +337,7 @@ impl Turns {
         let (step, since) = *self.breaking.entry(code.to_owned()).or_insert((nth(is), now));
         ensure(
             !is_taking || !self.shows || step != nth(is) || now.duration_since(since) < FALLS,
-            "P9",
+            "turn",
             || {
                 format!(
                     "{code} is at step {step} of its ramp, where {errors} of {ended} calls broke long ago"
@@ -385,7 +386,7 @@ impl Turns {
             if !is_like || was_full || waits.is_empty() {
                 continue;
             }
-            ensure(rival.turn.level() >= campaign.turn.level(), "P9", || {
+            ensure(rival.turn.level() >= campaign.turn.level(), "turn", || {
                 format!("{new:?} of the lower {code} while {waits:?} of the higher {other} have been waiting")
             })?;
             if rival.turn.level() > campaign.turn.level() || rival.turn.share.is_some() {
@@ -397,7 +398,7 @@ impl Turns {
             let (its_weight, weight) = (rival.turn.weight(), campaign.turn.weight());
             let is_short = (its + free + 1) * weight <= ours * its_weight;
             let cap = rival.cap.map_or(i64::MAX, i64::from);
-            ensure(!is_short || waits.len() as i64 <= free || its + free >= cap, "P9", || {
+            ensure(!is_short || waits.len() as i64 <= free || its + free >= cap, "turn", || {
                 format!(
                     "{code} takes a line on top of {ours} for {weight}, {other} holds {its} for {its_weight} and waits"
                 )
@@ -422,7 +423,7 @@ impl Turns {
             .into_iter()
             .filter(|at| lead(at) && !new.iter().any(|key| taken(&key).as_ref() == Some(*at)))
             .collect();
-        ensure(ordinary.is_empty() || warm.is_empty(), "P9", || {
+        ensure(ordinary.is_empty() || warm.is_empty(), "turn", || {
             format!("{ordinary:?} taken before the warm {warm:?} of {code}")
         })
     }

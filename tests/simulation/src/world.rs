@@ -24,6 +24,7 @@ use crate::promises::{Promises, Violation};
 use crate::queues::Queues;
 use crate::scripted::Scripted;
 use crate::trace::Trace;
+use crate::wishes::Wishes;
 
 /// The table's name.
 pub const TABLE: &str = "headroom";
@@ -91,6 +92,7 @@ impl World {
                 asked.collect::<BTreeMap<_, _>>(),
                 Others::of(&plan),
                 plan.hours.clone(),
+                Wishes::new(plan.often.counts()),
                 setup.keep_moments,
             )),
             policy: Mutex::new(plan.policy),
@@ -210,6 +212,10 @@ impl World {
         let mut keys: Vec<_> = keys.filter_map(|(_, key)| key.as_str()).collect();
         keys.sort_unstable();
         let mut about = if keys.is_empty() { at(&json["Key"]) + &at(&json["Item"]) } else { keys.join(" ") };
+        if about == "PERSON" {
+            // Its key is the number.
+            return "a person".into();
+        }
         if about.starts_with("LEDGER") || about == "CALL" {
             about = json["Key"]["pk"]["S"]
                 .as_str()

@@ -161,6 +161,8 @@ pub enum Outcome {
     Done,
     /// Not reached, and over.
     Failed,
+    /// Over without having been called: no attempt counts.
+    Uncalled,
     /// To be called again.
     Again {
         /// From when on.
@@ -177,8 +179,10 @@ pub enum Counts {
     Attempt(Missed),
     /// As a spared set-up failure; only so many are.
     Spared,
-    /// Not at all.
+    /// Not at all, and its turn is when it was: it keeps its place in the queue.
     Nothing,
+    /// Not at all, and its turn is later.
+    PutOff,
 }
 
 /// What the end of one call says about the others.

@@ -29,6 +29,7 @@ pub mod hours;
 pub mod ids;
 pub mod lead;
 pub mod pacing;
+pub mod people;
 pub mod pool;
 pub mod quota;
 pub mod refusal;

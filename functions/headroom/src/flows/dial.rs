@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::core::campaign::Campaign;
 use crate::core::ids::{ClaimKey, Lease};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
+use crate::core::people::Leave;
 use crate::core::pool::Pool;
 use crate::core::refusal::Refuser;
 use crate::core::unseen::Figures;
@@ -24,6 +25,7 @@ use crate::table::ledger::{Freed, LeadEnd, Rest};
 use crate::vapi::dial::{Dialed, Limits};
 
 use super::App;
+use super::people::DO_NOT_CALL;
 
 /// One dial's share of an invocation.
 pub(super) struct Dial {
@@ -54,20 +56,34 @@ impl App {
             }
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
+        let Some(vapi) = self.vapi_of(campaign.spec.org.as_ref()) else {
+            return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
+        };
+        match self.ask_leave(&lead, self.clock.now()).await {
+            Ok(Leave::Given) => {}
+            Ok(Leave::From(due)) => {
+                return self.log_failure(self.wait_until(pool, &lead, lease, due).await, claim);
+            }
+            Ok(Leave::Never) => {
+                let end = End { reason: Some(DO_NOT_CALL.into()), connected: None };
+                return self
+                    .log_failure(self.settle_as(pool, &lead, None, &end, &Outcome::Uncalled).await, claim);
+            }
+            Err(error) => return self.log_failure::<()>(Err(error), claim),
+        }
+        // The last look at the clock: nothing but the request comes after it.
         let now = self.clock.now();
         let opens = self.opens(&campaign.spec, &*lead, now);
-        let is_open = opens == Some(now);
-        if now + self.timers.dial_timeout() >= *deadline || !is_open {
-            tracing::warn!(line.key = %claim, window.open = is_open, "dial comes too late and is given back");
+        let open = opens == Some(now);
+        if now + self.timers.dial_timeout() >= *deadline || !open {
+            tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
+            self.log_failure(self.forget_dial(&lead).await, claim);
             self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
-            if !is_open {
+            if !open {
                 self.log_failure(self.put_off(&lead, opens).await, claim);
             }
             return;
         }
-        let Some(vapi) = self.vapi_of(campaign.spec.org.as_ref()) else {
-            return self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
-        };
         let dialed = vapi.dial(&campaign.spec, &lead, now).await;
         tracing::info!(
             campaign.id = %campaign.spec.id,
@@ -77,6 +93,9 @@ impl App {
             answer_ms = self.clock.now().duration_since(now).as_millis() as i64,
             "dialed"
         );
+        if dialed.is_not_made() {
+            self.log_failure(self.forget_dial(&lead).await, claim);
+        }
         let over_limit = matches!(dialed, Dialed::OverLimit { .. } | Dialed::Throttled { .. });
         self.log_failure(self.after_dial(&dial, &lead, dialed).await, claim);
         if over_limit {

@@ -14,6 +14,7 @@
 //! | [`calibrate`] | dispatcher, reconciler | Vapi's figures | what outbound leaves to others |
 //! | [`operate`] | console, local runner | an operator's wish | the policy and the reserves |
 //! | [`orgs`] | all | an organisation of the subscription | its key, its calls |
+//! | [`people`] | dispatcher, webhook | a person's number | whether they may be called, their word that they may not |
 //! | [`refusals`] | dispatcher, webhook, reconciler | a refusal | the record of it |
 //! | [`why`] | console, local runner | a call, or a lead | why it waits, was refused or ended |
 //! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
@@ -33,6 +34,7 @@ mod memory;
 pub mod observe;
 pub mod operate;
 pub mod orgs;
+pub mod people;
 mod place;
 pub mod reconcile;
 pub mod refusals;
@@ -53,6 +55,7 @@ use self::orgs::Org;
 use crate::config::{Access, Lines, Rejects};
 use crate::core::hours::CallingHours;
 use crate::core::ids::PoolId;
+use crate::core::people::Often;
 use crate::core::pool::Policy;
 use crate::core::timers::Timers;
 use crate::logging::chain;
@@ -104,6 +107,8 @@ pub struct App {
     pub memory: Memory,
     /// When the law lets people be called.
     pub calling_hours: CallingHours,
+    /// Most calls to one person.
+    pub often: Often,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -157,6 +162,7 @@ impl App {
             rejects: lines.rejects,
             memory: Memory::default(),
             calling_hours: lines.calling_hours,
+            often: lines.often,
         };
         app.prepare().await?;
         Ok(app)

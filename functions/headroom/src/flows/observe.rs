@@ -54,6 +54,11 @@ impl App {
         if self.is_other_org(&pool, event.org.as_ref()) {
             return Ok(Effect::OtherOrg);
         }
+        if event.refuses
+            && let Some(person) = &event.person
+        {
+            self.refuse_calls(&event.call, person).await?;
+        }
         match &event.happened {
             Happened::Nothing => Ok(Effect::None),
             Happened::Live => match self.ours(&pool, event).await? {

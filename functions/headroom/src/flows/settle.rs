@@ -207,8 +207,10 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "done",
         Outcome::Failed => "failed",
+        Outcome::Uncalled => "not called",
         Outcome::Again { counts: Counts::Attempt(_), .. } => "again",
         Outcome::Again { counts: Counts::Spared, .. } => "again, not counted",
         Outcome::Again { counts: Counts::Nothing, .. } => "back, untouched",
+        Outcome::Again { counts: Counts::PutOff, .. } => "put off",
     }
 }

@@ -514,6 +514,7 @@ impl Table {
         let (state, counts) = match outcome {
             Outcome::Done => ("done", None),
             Outcome::Failed => ("failed", None),
+            Outcome::Uncalled => ("failed", Some(Counts::Nothing)),
             Outcome::Again { counts, .. } => ("ready", Some(*counts)),
         };
         let mut set = String::from("SET st = :st, reason = :reason");
@@ -533,9 +534,9 @@ impl Table {
                     .expression_attribute_values(":none", n(0));
             }
             Some(Counts::Spared) => set.push_str(", spared = spared + :one"),
-            Some(Counts::Nothing) => {}
+            Some(Counts::Nothing | Counts::PutOff) => {}
         }
-        if counts != Some(Counts::Nothing) {
+        if !matches!(counts, Some(Counts::Nothing | Counts::PutOff)) {
             step = step.expression_attribute_values(":one", n(1));
         }
         if let Outcome::Again { due, counts } = outcome {

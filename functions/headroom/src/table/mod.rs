@@ -16,6 +16,8 @@
 //! | observed call of a spread ledger, ended call | `CALL#<id>` | `CALL` | [`calls`] |
 //! | why a caller found no line | `CALL#<id>` | `REFUSED` | [`refusals`] |
 //! | what a campaign waits for | `C#<code>` | `WAITS` | [`refusals`] |
+//! | what a person bears: their wish, the dials to them | `PERSON#<number>` | `PERSON` | [`people`] |
+//! | who is not to be called | `NOCALL#main` | number | [`people`] |
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
@@ -34,6 +36,7 @@ pub mod campaigns;
 pub mod changes;
 pub mod leads;
 pub mod ledger;
+pub mod people;
 pub mod refusals;
 pub mod shards;
 pub mod usage;

@@ -79,6 +79,8 @@ pub(super) struct RawCall<'a> {
     #[serde(default, deserialize_with = "text")]
     squad_id: Option<String>,
     #[serde(borrow)]
+    pub(super) customer: Option<&'a RawValue>,
+    #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     assistant_overrides: Option<&'a RawValue>,

@@ -81,6 +81,20 @@ pub enum Dialed {
     },
 }
 
+impl Dialed {
+    /// Whether the call surely does not exist.
+    pub fn is_not_made(&self) -> bool {
+        match self {
+            Self::Created { .. } | Self::Unclear { .. } => false,
+            Self::OverLimit { call, .. } => call.is_none(),
+            Self::Throttled { .. }
+            | Self::NotSent { .. }
+            | Self::BadLead { .. }
+            | Self::BadCampaign { .. } => true,
+        }
+    }
+}
+
 impl Vapi {
     /// Asks for one call. One request, never repeated (P3); the claim goes along in three places,
     /// so that the call can be known again by whichever of them Vapi gives back.

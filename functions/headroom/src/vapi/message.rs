@@ -5,9 +5,10 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::calls::{RawCall, is_live_status, object, reason, text};
-use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId};
+use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
 
 /// A server message, as far as Headroom is concerned.
@@ -17,8 +18,8 @@ pub enum ServerMessage {
     Call(CallEvent),
     /// Vapi asks which assistant shall answer a caller on a bare number.
     AssistantRequest(CallEvent),
-    /// Vapi wants tool results. Headroom has no tools; the answer is an empty list.
-    ToolCalls,
+    /// The assistant uses tools; some of them may be Headroom's.
+    ToolCalls(ToolCalls),
     /// A Vapi campaign asks whether it may dial a contact.
     Predial,
     /// Nothing that concerns a line: known kinds that are not used, and kinds not known.
@@ -40,8 +41,34 @@ pub struct CallEvent {
     pub number: Option<String>,
     /// The reservations that the call says it was made for, to be checked with the table.
     pub claims: Vec<ClaimKey>,
+    /// Whom the call is with, where it says.
+    pub person: Option<PhoneNumber>,
+    /// Whether the analysis of the call says that they do not want to be called any more.
+    pub refuses: bool,
     /// What happened.
     pub happened: Happened,
+}
+
+/// An assistant's use of tools in a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCalls {
+    /// The call, if it says which.
+    pub call: Option<CallId>,
+    /// Its organisation, where the message says.
+    pub org: Option<OrgId>,
+    /// Whom the call is with, where it says.
+    pub person: Option<PhoneNumber>,
+    /// Each use.
+    pub asked: Vec<ToolCall>,
+}
+
+/// One use of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// What the result is to be sent under.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
 }
 
 /// What happened to a call.
@@ -101,6 +128,12 @@ struct Raw<'a> {
     call: Option<&'a RawValue>,
     #[serde(borrow)]
     phone_number: Option<&'a RawValue>,
+    #[serde(borrow)]
+    customer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    analysis: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_call_list: Option<&'a RawValue>,
 }
 
 impl ServerMessage {
@@ -124,7 +157,7 @@ impl ServerMessage {
                 Happened::Ended(End { reason: reason(message.ended_reason), connected: Some(connected) })
             }
             "assistant-request" => Happened::Live,
-            "tool-calls" => return Ok(Self::ToolCalls),
+            "tool-calls" => return Ok(Self::ToolCalls(tool_calls(&message))),
             "campaign.predial" => return Ok(Self::Predial),
             _ => return Ok(Self::Ignored(message.kind)),
         };
@@ -139,6 +172,8 @@ impl ServerMessage {
             assistants: raw.assistants(),
             claims: raw.claims(),
             number: raw.phone_number_id.or_else(|| phone_number_id(message.phone_number)),
+            person: person(message.customer).or_else(|| person(raw.customer)),
+            refuses: refuses(message.analysis),
             happened,
         };
         Ok(if message.kind == "assistant-request" {
@@ -164,4 +199,76 @@ fn phone_number_id(raw: Option<&RawValue>) -> Option<String> {
         id: Option<String>,
     }
     object::<PhoneNumber>(raw?.get()).ok()?.id
+}
+
+/// The number of a `customer` object.
+fn person(raw: Option<&RawValue>) -> Option<PhoneNumber> {
+    #[derive(Deserialize)]
+    struct Customer {
+        #[serde(default, deserialize_with = "text")]
+        number: Option<String>,
+    }
+    object::<Customer>(raw?.get()).ok()?.number?.parse().ok()
+}
+
+/// What an assistant's tool, or a field of its analysis, is called that says that a person does not want to be called
+/// any more.
+pub const DO_NOT_CALL: [&str; 4] = ["doNotCall", "do_not_call", "optOut", "opt_out"];
+
+/// Whether an analysis says that the person does not want to be called any more: one of [`DO_NOT_CALL`] is true in its
+/// structured data.
+fn refuses(analysis: Option<&RawValue>) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Analysis<'a> {
+        #[serde(borrow)]
+        structured_data: Option<&'a RawValue>,
+    }
+    let analysis = analysis.and_then(|raw| object::<Analysis<'_>>(raw.get()).ok());
+    let data = analysis.and_then(|analysis| analysis.structured_data);
+    let Some(data) = data.and_then(|raw| object::<Map<String, Value>>(raw.get()).ok()) else { return false };
+    DO_NOT_CALL.iter().any(|name| match data.get(*name) {
+        Some(Value::Bool(said)) => *said,
+        // Some models write the word.
+        Some(Value::String(said)) => said.eq_ignore_ascii_case("true") || said.eq_ignore_ascii_case("yes"),
+        _ => false,
+    })
+}
+
+/// Most uses of tools that one message is read for.
+const MOST_TOOL_CALLS: usize = 64;
+
+fn tool_calls(message: &Raw<'_>) -> ToolCalls {
+    let call = message.call.and_then(|raw| object::<RawCall<'_>>(raw.get()).ok());
+    let in_call = call.as_ref().and_then(|call| person(call.customer));
+    ToolCalls {
+        call: call.as_ref().and_then(|call| call.id.parse().ok()),
+        org: call.as_ref().and_then(|call| call.org_id.as_deref()?.parse().ok()),
+        person: person(message.customer).or(in_call),
+        asked: asked(message.tool_call_list),
+    }
+}
+
+fn asked(list: Option<&RawValue>) -> Vec<ToolCall> {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(default, deserialize_with = "text")]
+        id: Option<String>,
+        #[serde(default, deserialize_with = "text")]
+        name: Option<String>,
+        #[serde(borrow)]
+        function: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Function {
+        #[serde(default, deserialize_with = "text")]
+        name: Option<String>,
+    }
+    let list = list.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
+    let call = |raw: &RawValue| {
+        let raw: Raw<'_> = object(raw.get()).ok()?;
+        let function = raw.function.and_then(|raw| object::<Function>(raw.get()).ok());
+        Some(ToolCall { id: raw.id?, name: function.and_then(|function| function.name).or(raw.name)? })
+    };
+    list.unwrap_or_default().into_iter().take(MOST_TOOL_CALLS).filter_map(call).collect()
 }

@@ -13,7 +13,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -30,6 +30,7 @@ const NAMES: [&str; 16] = [
     "HEADROOM_ADMIN_TOKEN",
     "HEADROOM_REJECT",
     "HEADROOM_CALLING_HOURS",
+    "HEADROOM_CALLS_PER_PERSON",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {

@@ -41,7 +41,7 @@ fn run(input: &[u8]) -> Outcome {
             check(event)?;
             ensure(event.happened == Happened::Live, || "a call that asks is not live".into())?;
         }
-        Ok(ServerMessage::Ignored(_) | ServerMessage::ToolCalls | ServerMessage::Predial) => {}
+        Ok(ServerMessage::Ignored(_) | ServerMessage::ToolCalls(_) | ServerMessage::Predial) => {}
     }
     let again = ServerMessage::parse(input);
     ensure(again.is_ok_and(|again| parsed.as_ref().is_ok_and(|first| *first == again)), || {
@@ -52,7 +52,7 @@ fn run(input: &[u8]) -> Outcome {
         ServerMessage::Call(CallEvent { happened: Happened::Ended(_), .. }) => "ended",
         ServerMessage::Call(CallEvent { happened: Happened::Nothing, .. }) => "nothing",
         ServerMessage::AssistantRequest(..) => "asked",
-        ServerMessage::ToolCalls => "tools",
+        ServerMessage::ToolCalls(_) => "tools",
         ServerMessage::Predial => "predial",
         ServerMessage::Ignored(_) => "ignored",
     })

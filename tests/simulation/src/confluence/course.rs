@@ -78,6 +78,7 @@ fn plan() -> Plan {
         policy: Policy::new(4, 2, 1).expect("four lines are a pool"),
         sizes: Default::default(),
         adopt_limit: false,
+        often: Default::default(),
         campaigns: vec![Campaign {
             id: "c0".into(),
             leads,
