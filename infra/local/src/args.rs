@@ -86,7 +86,8 @@ pub(crate) struct RehearsalArgs {
     pub(crate) seed: u64,
     /// Something to go wrong, as NAME=SHARE; may be repeated. Names: webhook-lost, webhook-doubled,
     /// webhook-late, answer-lost, answer-hangs, refuse-429, error-5xx-before, error-5xx-after,
-    /// reset, stuck; list-lag-seconds takes seconds, over-limit-shape a shape (http400, mixed, …).
+    /// reset, stuck, carrier-fails, model-fails, voice-fails, transcriber-fails; list-lag-seconds and
+    /// slow-seconds take seconds, over-limit-shape a shape (http400, mixed, …).
     #[arg(long = "fault", value_name = "NAME=VALUE")]
     pub(crate) faults: Vec<String>,
     /// Plain lines instead of a live view.

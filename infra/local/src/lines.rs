@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use headroom::flows::health::{BreakerStatus, HealthStatus};
 use headroom::flows::status::{HeldLine, OrgStatus, PoolStatus, QuotaStatus, ReserveStatus};
 use jiff::Timestamp;
 
@@ -79,10 +80,45 @@ pub(crate) fn warnings(pool: &PoolStatus) -> Vec<String> {
             unseen.at.strftime("%H:%M:%S")
         ));
     }
+    warnings.extend(pool.health.iter().flat_map(health));
     if let Some(until) = &pool.resting_until {
         warnings.push(format!("Outbound rests until {until}: Vapi was full, or asked for it."));
     }
     warnings
+}
+
+/// How well outbound is going, where it is not: one line for its cap, and one for each breaker that is not closed.
+fn health(health: &HealthStatus) -> Vec<String> {
+    let HealthStatus { cap, of, why, since, breakers } = health;
+    let at = |instant: &Timestamp| instant.strftime("%H:%M:%S UTC").to_string();
+    let mut lines = Vec::new();
+    if let (Some(why), Some(since)) = (why, since) {
+        let why = match why.as_str() {
+            "throttled" => "Vapi asked for fewer requests (429)",
+            "over_limit" => "Vapi had no line left",
+            "slow" => "Vapi answers slowly",
+            "unanswered" => "Vapi did not answer, or with errors",
+            "failures" => "calls ended for failures of Vapi or the carrier",
+            other => other,
+        };
+        lines.push(format!("Outbound is held to {cap} of {of} lines since {}: {why}.", at(since)));
+    }
+    for BreakerStatus { dependency, of, state, since, failures, calls, reason, next_probe } in breakers {
+        if state == "closed" {
+            continue;
+        }
+        let of = of.as_ref().map(|of| format!(" of {of}")).unwrap_or_default();
+        let next = match next_probe {
+            Some(next) => format!("the next call goes ahead at {}", at(next)),
+            None => "few calls go ahead to see whether it is well again".to_owned(),
+        };
+        lines.push(format!(
+            "The {dependency}{of} fails since {} ({failures} of {calls} calls, the last with {reason}): its breaker is \
+             {state}, {next}.",
+            at(since)
+        ));
+    }
+    lines
 }
 
 fn reserved(pool: &PoolStatus) -> u64 {
@@ -266,6 +302,7 @@ mod tests {
         let within: u32 = reserves.iter().map(|reserve| reserve.held - reserve.beyond).sum();
         let total = within + shared;
         PoolStatus {
+            health: None,
             id: "main".into(),
             limit,
             cap: limit,

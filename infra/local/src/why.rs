@@ -166,6 +166,7 @@ fn expectation(expected: &Expected, begin: &str) -> String {
         Basis::Typical => "taking two minutes for a call, since no usage is known",
         Basis::Rest => "when outbound has rested",
         Basis::Quota => "when its quota allows the next calls",
+        Basis::Breaker => "when the next call goes ahead to see whether all is well",
         Basis::Nothing => "",
     };
     match (expected.next, expected.latest) {
@@ -173,6 +174,9 @@ fn expectation(expected: &Expected, begin: &str) -> String {
             format!("{begin} at {}, by {} at the latest ({by_whom}).", utc(next), utc(latest))
         }
         (Some(next), _) => format!("{begin} at {} ({by_whom}).", utc(next)),
+        (None, _) if expected.basis == Basis::Breaker => {
+            format!("{begin} when the calls that went ahead have gone well.")
+        }
         (None, _) => {
             format!("{begin} at no known time: no call that ends would bring one, or none is known.")
         }
@@ -194,6 +198,10 @@ fn meaning(rule: &str) -> String {
         }
         "batch" => "the campaign's batch is begun, and the next one comes when its calls are over and rested",
         "hold_off" => "outbound rests, since Vapi was full or asked for it",
+        "adaptive" => "outbound's cap is lowered while Vapi is under strain, as `headroom lines` shows",
+        "breaker" => {
+            "what its calls need fails, as `headroom lines` shows; few go ahead to see whether it is well again"
+        }
         "vapi" => "Vapi counted no free line",
         other => return format!("the rule {other}"),
     };

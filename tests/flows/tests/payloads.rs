@@ -866,7 +866,7 @@ async fn every_recorded_answer_to_a_dial_has_its_meaning() {
     );
     let refused = dialed(&world, 401, fixture_text("api.401.json")).await;
     assert!(
-        matches!(&refused, Dialed::BadCampaign { message } if message.contains("Invalid Key")),
+        matches!(&refused, Dialed::BadAccount { message } if message.contains("Invalid Key")),
         "{refused:?}"
     );
     let gateway: Value = serde_json::from_slice(&fixture("api.5xx.html.json")).unwrap();

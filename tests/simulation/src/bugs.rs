@@ -36,9 +36,11 @@ const FAIR: &str = "functions/headroom/src/core/fair.rs";
 const PACING: &str = "functions/headroom/src/core/pacing.rs";
 const HOURS: &str = "functions/headroom/src/core/hours.rs";
 const PEOPLE: &str = "functions/headroom/src/table/people.rs";
+const BREAKER: &str = "functions/headroom/src/core/breaker.rs";
+const HEALTH: &str = "functions/headroom/src/core/health.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 71] = [
+pub const BUGS: [Bug; 77] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -477,6 +479,42 @@ pub const BUGS: [Bug; 71] = [
         file: DIAL,
         good: "        match self.ask_leave(&lead, now).await {",
         bad: "        match Ok::<Leave, TableError>(Leave::Given) {",
+    },
+    Bug {
+        name: "a breaker that never closes",
+        file: BREAKER,
+        good: "                if opened.good >= PROBES {",
+        bad: "                if opened.good >= 1_000 * PROBES {",
+    },
+    Bug {
+        name: "a breaker that opens for good",
+        file: BREAKER,
+        good: "self.open_until(now + timers.breaker_delay(self.row), now, reason);",
+        bad: "self.open_until(now + 10_000 * timers.breaker_delay(self.row), now, reason);",
+    },
+    Bug {
+        name: "an open breaker that stops nobody",
+        file: HEALTH,
+        good: "BreakerState::Open { .. } => hold(0, Rule::Breaker),",
+        bad: "BreakerState::Open { .. } => hold(u32::MAX, Rule::Breaker),",
+    },
+    Bug {
+        name: "the cap falls to nothing",
+        file: HEALTH,
+        good: "(cap.min(load.held.max(1)) * FALL / 10).max(1);",
+        bad: "(cap.min(load.held.max(1)) * FALL / 10).max(0);",
+    },
+    Bug {
+        name: "a lowered cap that holds nobody back",
+        file: HEALTH,
+        good: "            if cap < load.top {\n                hold(",
+        bad: "            if cap > load.top {\n                hold(",
+    },
+    Bug {
+        name: "the cap rises past the policy's",
+        file: HEALTH,
+        good: "        self.lowered = (lowered.lines < load.top).then_some(lowered);",
+        bad: "        self.lowered = Some(lowered);",
     },
 ];
 

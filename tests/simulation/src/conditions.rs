@@ -94,6 +94,7 @@ fn tests_without(part: &Part) -> anyhow::Result<Option<String>> {
             "shards",
             "--test",
             "quotas",
+            "health",
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env(WITHOUT, format!("{}: {}", part.write, part.text))

@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::config::{
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use headroom::config::{Assistants, Callers, Overflow, Rejects};
 use headroom::core::timers::Timers;
+use headroom::flows::health::HealthStatus;
 use headroom::flows::operate::Asked;
 use headroom::flows::orgs::Org;
 use headroom::flows::{App, Memory, aws_patience, main_pool};
@@ -253,6 +254,12 @@ impl World {
     pub async fn operate(self: &Arc<Self>, asked: Asked) -> bool {
         let done = self.invoke(Function::Console, |app| async move { app.change(&asked, "operator").await });
         matches!(done.await, Some(Ok(_)))
+    }
+
+    /// How well outbound is going, as the console says; nothing if it cannot be asked.
+    pub async fn health(self: &Arc<Self>) -> Option<HealthStatus> {
+        let asked = self.invoke(Function::Console, |app| async move { app.status().await });
+        asked.await?.ok()?.pools.swap_remove(0).health
     }
 
     /// The hourly backfill. Whether it went through.

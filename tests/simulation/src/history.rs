@@ -218,6 +218,10 @@ impl World {
                 let world = self.clone();
                 tokio::spawn(async move { world.refuse(&number).await });
             }
+            Change::Trouble(trouble) => {
+                self.note("trouble", || format!("from now on: {trouble:?}"));
+                self.vapi().set_faults(trouble.faults(&self.plan.vapi));
+            }
             Change::ForeignDial => {
                 let body = json!({ "assistantId": "as", "phoneNumberId": "ph", "customer": { "number": "+19995550100" } });
                 let world = self.clone();
@@ -297,6 +301,7 @@ impl World {
             tokio::time::sleep(MINUTE / 2).await;
         }
         tokio::time::sleep(self.plan.aftermath).await;
+        self.until_well().await?;
         lock(&self.promises).at_end(self.vapi(), self.clock.now())
     }
 

@@ -11,6 +11,7 @@
 //! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
+//! | [`troubles`] | what calls need fails for a while, and what is promised meanwhile |
 //! | [`others`] | what is promised about lines that others of the subscription use |
 //! | [`sweep`], [`points`] | many seeds; every fault point |
 //! | [`conditions`], [`weaken`] | each part of each condition taken out: who misses it |
@@ -45,6 +46,7 @@ pub mod recovery;
 pub mod scripted;
 pub mod sweep;
 pub mod trace;
+pub mod troubles;
 pub mod trunks;
 mod turns;
 pub mod weaken;

@@ -14,6 +14,8 @@ pub fn of_dynamo(request: &Request) -> &'static str {
     let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
     let sk = |at: &Value| at["sk"]["S"].as_str().unwrap_or_default().to_owned();
     match request.operation.as_str() {
+        "GetItem" if sk(&json["Key"]) == "HEALTH" => "read_health",
+        "PutItem" if sk(&json["Item"]) == "HEALTH" => "note_health",
         "GetItem" if sk(&json["Key"]) == "REFUSED" => "read_refusal",
         "GetItem" if sk(&json["Key"]) == "WAITS" => "read_waiting",
         "PutItem" if sk(&json["Item"]) == "REFUSED" => "record_refusal",

@@ -21,6 +21,7 @@ use vapi_sim::{
 use crate::again::Again;
 use crate::faults::{Outage, Rates, Service};
 use crate::hours::Hours;
+use crate::troubles::{self, Trouble};
 use crate::turns::{self, Turn};
 
 /// A change from outside in mid-history.
@@ -32,6 +33,8 @@ pub enum Change {
     Operate(Asked),
     /// Lines bought or given back at Vapi.
     Lines(u32),
+    /// Something that calls need gets into trouble, or out of it.
+    Trouble(Trouble),
     /// A campaign message.
     Send(String),
     /// Somebody dials from the dashboard.
@@ -204,6 +207,10 @@ impl Plan {
             campaigns[0].lengthen(o);
             swing(o, lines, policy, chaos, &mut changes);
         }
+        if let Some(t) = &mut troubles::draw(seed) {
+            campaigns[0].lengthen(t);
+            troubles::befall(t, chaos, &mut changes);
+        }
         let failing = turns::draw(seed, &mut campaigns);
         let hours = Hours::of(seed, &mut campaigns, chaos);
         for campaign in &campaigns {
@@ -297,6 +304,7 @@ impl Plan {
                 over_limit_shape: OverLimitShape::Mixed,
                 list_lag_seconds: sometimes(c, 20.0),
                 stuck: sometimes(c, 0.1),
+                ..VapiFaults::default()
             },
             rates: Rates {
                 crash: sometimes(c, 0.03),

@@ -13,7 +13,8 @@ use vapi_sim::{CallTruth, Sim};
 use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::others::Others;
-use crate::plan::{Campaign, MOST_SKEW};
+use crate::plan::{Campaign, MOST_SKEW, Plan};
+use crate::troubles::{self, HealthSeen};
 use crate::turns::Turns;
 use crate::wishes::Wishes;
 
@@ -87,6 +88,8 @@ pub struct Promises {
     ended: BTreeSet<String>,
     /// Why callers found no line, by their calls.
     refusals: BTreeMap<String, Value>,
+    /// How well outbound is going.
+    health: HealthSeen,
     /// Usage by hour.
     hours: BTreeMap<String, Value>,
     /// Lines that were taken once more after their call was over, and their campaigns.
@@ -164,7 +167,10 @@ impl Promises {
             Ok(())
         } else if let Some(number) = pk.strip_prefix("PERSON#") {
             self.wishes.written(number, item)
+        } else if sk == "HEALTH" {
+            self.health.written(item, &self.ledger, now)
         } else if sk == "REFUSED" {
+            troubles::refused_for_lines(item)?;
             // It says how it was at that instant.
             let before = self.refusals.insert(pk.to_owned(), item.clone());
             ensure(before.as_ref().is_none_or(|before| before == item), "P8", || {
@@ -224,6 +230,11 @@ impl Promises {
             let items: Vec<_> = self.ledger.values().map(|item| (item.cap, item.outbound)).collect();
             format!("items with a cap of {} were given room for {most} outbound: {items:?}", whole.cap)
         })
+    }
+
+    /// What is checked of outbound's health rests on these bounds of the history.
+    pub(crate) fn know_bounds(&mut self, plan: &Plan) {
+        self.health = HealthSeen::of(plan);
     }
 
     fn ledger_written(&mut self, by: &str, sk: &str, ledger: Ledger, vapi: &Sim, now: Timestamp) -> Checked {
@@ -382,6 +393,7 @@ impl Promises {
             format!("{ours} lines for outbound on top of {}, cap {}", before.outbound, before.cap)
         })?;
         self.within_quotas(before, ledger, ours, &before.codes(key, token))?;
+        self.health.taken(before, ours, self.ledger.len(), now)?;
         // The taker's clock may be ahead.
         let latest = (now + SignedDuration::try_from(MOST_SKEW).expect("some seconds")).as_millisecond();
         ensure(before.rest_until <= latest, "P1", || {

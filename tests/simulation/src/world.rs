@@ -104,6 +104,7 @@ impl World {
             plan,
         });
         lock(&world.promises).turns.shows = world.plan.shows_turns();
+        lock(&world.promises).know_bounds(&world.plan);
         let webhook =
             Webhook { url: "http://headroom.invalid/vapi".into(), auth: WebhookAuth::Hmac(SECRET.into()) };
         let sibling = world.plan.sibling.as_ref().map(|sibling| Org {

@@ -173,6 +173,21 @@ struct FaultArgs {
     /// Connected calls that last until their maxDurationSeconds
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     stuck: f64,
+    /// So many simulated seconds are added to how long POST /call takes to answer
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    slow_seconds: f64,
+    /// Outbound calls that the carrier fails before they ring
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    carrier_fails: f64,
+    /// Connected outbound calls that end because the model fails
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    model_fails: f64,
+    /// The same for the voice
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    voice_fails: f64,
+    /// The same for the transcriber
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    transcriber_fails: f64,
     /// For so many simulated seconds after its end a call still counts against the limit
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     counter_lag_seconds: f64,
@@ -261,6 +276,11 @@ impl Args {
             over_limit_shape: f.over_limit_shape,
             list_lag_seconds: f.list_lag_seconds,
             stuck: f.stuck,
+            slow_seconds: f.slow_seconds,
+            carrier_fails: f.carrier_fails,
+            model_fails: f.model_fails,
+            voice_fails: f.voice_fails,
+            transcriber_fails: f.transcriber_fails,
         };
         let counter = Counter { lag_seconds: f.counter_lag_seconds, remaining: f.remaining };
         telephony.check()?;

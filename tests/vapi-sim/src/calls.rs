@@ -90,7 +90,7 @@ pub(crate) fn dial_out(sim: &Arc<Shared>, org: usize, lines: u8) {
     let Some(begun) = begin(sim, org, CallKind::Outbound, key, given, lines) else { return };
     let fate = {
         let world = sim.world();
-        fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds)
+        fate::outbound(key, &world.telephony, &world.faults, max_seconds)
     };
     lead_outbound(sim, begun, fate);
 }

@@ -253,6 +253,16 @@ pub struct Faults {
     pub list_lag_seconds: f64,
     /// Connected calls that stay in progress until their `maxDurationSeconds`.
     pub stuck: f64,
+    /// So many simulated seconds are added to how long `POST /call` takes to answer.
+    pub slow_seconds: f64,
+    /// Outbound calls that the carrier fails before they ring.
+    pub carrier_fails: f64,
+    /// Connected outbound calls that end within seconds because the model fails.
+    pub model_fails: f64,
+    /// The same for the voice.
+    pub voice_fails: f64,
+    /// The same for the transcriber.
+    pub transcriber_fails: f64,
 }
 
 impl Default for Faults {
@@ -271,6 +281,11 @@ impl Default for Faults {
             over_limit_shape: OverLimitShape::default(),
             list_lag_seconds: 0.0,
             stuck: 0.0,
+            slow_seconds: 0.0,
+            carrier_fails: 0.0,
+            model_fails: 0.0,
+            voice_fails: 0.0,
+            transcriber_fails: 0.0,
         }
     }
 }

@@ -56,7 +56,8 @@ async fn create(sim: Arc<Shared>, org: usize, switch: Switch, given: Given) -> O
         let key = fate::key(sim.seed, About::Post, fate::hash(&number), nth);
         (key, fate::post(key, &world.faults, &world.telephony))
     };
-    let half = Duration::from_secs_f64(fate.latency_ms / 2e3);
+    let slow = sim.clock.wall(sim.world().faults.slow_seconds);
+    let half = Duration::from_secs_f64(fate.latency_ms / 2e3) + slow / 2;
     tokio::time::sleep(half).await;
     match fate.fault {
         Some(PostFault::Refuse429) => {
@@ -125,7 +126,7 @@ fn dial(sim: &Arc<Shared>, post: Post) -> Dialled {
     let (begun, fate) = match begun {
         Ok(begun) => {
             world.note_dial(begun.index);
-            (begun, fate::outbound(key, &world.telephony, world.faults.stuck, max_seconds))
+            (begun, fate::outbound(key, &world.telephony, &world.faults, max_seconds))
         }
         Err(call) if post.fate.over_limit_shape == OverLimitShape::EndedLater => {
             (world.begin_without_line(now, call), fate::over_limit(key))

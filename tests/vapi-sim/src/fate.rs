@@ -24,6 +24,7 @@ pub(crate) enum About {
     Past,
     Dial,
     Figures,
+    Failing,
 }
 
 /// A key for draws about one thing: the nth of its kind, or the nth for a number.
@@ -78,8 +79,34 @@ pub(crate) enum Step {
     Ended(&'static str),
 }
 
-/// The life of an outbound call.
-pub(crate) fn outbound(key: u64, telephony: &Telephony, stuck: f64, max_seconds: f64) -> Fate {
+/// The life of an outbound call, unless something that it needs fails.
+pub(crate) fn outbound(key: u64, telephony: &Telephony, faults: &Faults, max_seconds: f64) -> Fate {
+    let well = well(key, telephony, faults.stuck, max_seconds);
+    let shares = [faults.carrier_fails, faults.model_fails, faults.voice_fails, faults.transcriber_fails];
+    let mut rng = rng(mix(key, About::Failing as u64));
+    let reason = match struck(&mut rng, &shares) {
+        None => return well,
+        Some(0) => {
+            let ended = Step::Ended("call.in-progress.error-providerfault-transport-never-connected");
+            return Fate { steps: vec![(between(&mut rng, Range(1.0, 4.0)), ended)], ..well };
+        }
+        Some(1) => "call.in-progress.error-providerfault-openai-503-server-overloaded-error",
+        Some(2) => "call.in-progress.error-providerfault-eleven-labs-500-server-error",
+        Some(_) => "pipeline-error-deepgram-returning-502-network-error",
+    };
+    // Who is not there does not hear that nothing is said.
+    let Some(answered) = well.steps.iter().position(|(_, step)| *step == Step::InProgress) else {
+        return well;
+    };
+    let mut steps = well.steps;
+    let (at, _) = steps[answered];
+    steps.truncate(answered + 1);
+    steps.push(((at + between(&mut rng, Range(1.0, 5.0))).min(at + max_seconds), Step::Ended(reason)));
+    Fate { steps, report_after: well.report_after }
+}
+
+/// The life of an outbound call that nothing goes wrong with.
+fn well(key: u64, telephony: &Telephony, stuck: f64, max_seconds: f64) -> Fate {
     let mut rng = rng(key);
     let report_after = between(&mut rng, Range(1.0, 5.0));
     let rings = between(&mut rng, Range(0.3, 1.5));
@@ -277,7 +304,10 @@ mod tests {
     fn lives(seed: u64) -> Vec<Fate> {
         let telephony = Telephony::default();
         (0..2000)
-            .map(|n| outbound(key(seed, About::Outbound, hash("+15555550100"), n), &telephony, 0.0, 600.0))
+            .map(|n| {
+                let key = key(seed, About::Outbound, hash("+15555550100"), n);
+                outbound(key, &telephony, &Faults::default(), 600.0)
+            })
             .collect()
     }
 

@@ -34,7 +34,8 @@ impl Settings for Faults {
             self.error_5xx_after,
             self.reset,
         ];
-        for shares in [&webhook[..], &answer[..], &[self.stuck]] {
+        let ends = [self.carrier_fails, self.model_fails, self.voice_fails, self.transcriber_fails];
+        for shares in [&webhook[..], &answer[..], &ends[..], &[self.stuck]] {
             if shares.iter().any(|share| !(0.0..=1.0).contains(share))
                 || shares.iter().sum::<f64>() > 1.0 + 1e-9
             {
@@ -46,6 +47,8 @@ impl Settings for Faults {
         if !self.webhook_late_seconds.is_ordered()
             || self.list_lag_seconds.is_nan()
             || self.list_lag_seconds < 0.0
+            || self.slow_seconds.is_nan()
+            || self.slow_seconds < 0.0
         {
             return Err("seconds are not negative, and the smaller number comes first".into());
         }

@@ -39,6 +39,21 @@ pub enum NoAnswer {
     Voicemail,
 }
 
+/// What a call needs besides a line, each of which may fail by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dependency {
+    /// Vapi itself: its API and the workers that run calls.
+    Vapi,
+    /// Whoever carries the call to the telephone: Vapi's own numbers, a trunk, Twilio, Vonage.
+    Carrier,
+    /// The language model that an assistant talks with.
+    Model,
+    /// The voice that it speaks with.
+    Voice,
+    /// The transcriber that it hears with.
+    Transcriber,
+}
+
 /// The reason that stands in the record of a call whose end was seen without one.
 pub const UNKNOWN_REASON: &str = "unknown";
 
@@ -139,6 +154,88 @@ impl Group {
     }
 }
 
+/// What stands before the part of a reason that names a provider.
+const BEFORE_PROVIDER: [&str; 5] = [
+    "call.in-progress.error-providerfault-",
+    "call.in-progress.error-vapifault-",
+    "call.in-progress.error-pipeline-",
+    "call.start.error-vapifault-",
+    "pipeline-error-",
+];
+
+impl Dependency {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Vapi, Self::Carrier, Self::Model, Self::Voice, Self::Transcriber];
+
+    /// Its name in JSON, in logs and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vapi => "vapi",
+            Self::Carrier => "carrier",
+            Self::Model => "model",
+            Self::Voice => "voice",
+            Self::Transcriber => "transcriber",
+        }
+    }
+
+    /// What failed, if a call that ends for this reason ended because something did. Nothing for ends that people,
+    /// the lead's number or the configuration brought about, and where nobody can tell.
+    pub fn of(reason: &str) -> Option<Self> {
+        match Group::of(reason) {
+            Group::SetupFailure | Group::InCallFailure => {}
+            _ => return None,
+        }
+        let provider = BEFORE_PROVIDER.iter().find_map(|before| reason.strip_prefix(before));
+        let text = provider.unwrap_or(reason);
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let starts = |names: &[&str]| names.iter().any(|name| text.starts_with(name));
+        // What a provider of several things did is said by the word before whose it was.
+        if has(&["transcriber"]) || starts(&["deepgram-returning", "assembly-ai-returning"]) {
+            Some(Self::Transcriber)
+        } else if has(&["voice", "video"]) || starts(&["eleven-labs-", "cartesia-", "playht-"]) {
+            Some(Self::Voice)
+        } else if has(&["transport", "sip-", "twilio", "vonage", "phone-call-provider", "customer-audio"]) {
+            Some(Self::Carrier)
+        } else if has(&["worker", "database", "error-get-", "assistant-join"])
+            || starts(&["get-org", "get-subscription"])
+        {
+            Some(Self::Vapi)
+        } else {
+            // Models are most of the providers, and those that are added.
+            provider.map(|_| Self::Model)
+        }
+    }
+}
+
+/// Whether a reason is a number's limit of calls a day, which the next day (UTC) lifts.
+pub fn is_daily_limit(reason: &str) -> bool {
+    reason == "call.start.error-vapi-number-outbound-daily-limit"
+}
+
+/// What a person can do about a reason by which every call of a campaign, or of an account, ends.
+pub fn cure(reason: &str) -> &'static str {
+    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if has(&["credits", "wallet"]) {
+        "add credits at Vapi (Settings, Billing), then resume"
+    } else if has(&["frozen", "upgrade-failed"]) {
+        "settle the subscription at Vapi (Settings, Billing), then resume"
+    } else if has(&["fraud"]) {
+        "Vapi's fraud check stopped the account: write to their support, then resume"
+    } else if has(&["daily-limit"]) {
+        "Vapi's own numbers make so many calls a day: import a number of yours, or wait for the next day (UTC)"
+    } else if has(&["number-international"]) {
+        "Vapi's own numbers do not call abroad: import a number of yours, then resume"
+    } else if has(&["sip-403", "sip-407", "vonage-rejected"]) {
+        "the carrier refuses these calls: mend the trunk's credentials and permissions, then resume"
+    } else if has(&["get-phone-number"]) {
+        "mend the campaign's phoneNumberId, then resume"
+    } else if has(&["assistant"]) {
+        "mend the campaign's assistant or squad, then resume"
+    } else {
+        "mend the cause at Vapi, then resume"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +262,61 @@ mod tests {
             };
             assert_eq!(group, expected, "{reason}");
         }
+    }
+
+    /// How many of Vapi's reasons are which dependency's: a rule that takes in more, or less, shows here.
+    #[test]
+    fn every_failure_has_its_dependency() {
+        let facts: serde_json::Value = serde_json::from_str(REASONS).expect("JSON");
+        let mut counts = std::collections::BTreeMap::new();
+        for reason in facts["values"].as_object().expect("an object").keys() {
+            let failed = matches!(Group::of(reason), Group::SetupFailure | Group::InCallFailure);
+            let dependency = Dependency::of(reason);
+            assert_eq!(dependency.is_some(), failed, "{reason}");
+            *counts.entry(dependency).or_insert(0) += 1;
+            // A provider of one thing only fails in that.
+            let of = |names: &[&str]| names.iter().any(|name| reason.contains(name));
+            let only = [
+                (Dependency::Model, &["anthropic", "groq", "mistral", "-llm-failed", "deep-seek"][..]),
+                (Dependency::Voice, &["playht", "rime-ai", "lmnt", "hume", "cartesia-", "tavus"][..]),
+                (Dependency::Transcriber, &["assembly-ai", "gladia", "soniox", "speechmatics"][..]),
+                (Dependency::Carrier, &["twilio-failed", "vonage-failed", "sip-503", "never-connected"][..]),
+                (Dependency::Vapi, &["worker-", "database-error"][..]),
+            ];
+            for (expected, names) in only {
+                assert!(!failed || !of(names) || dependency == Some(expected), "{reason}: {dependency:?}");
+            }
+        }
+        counts.remove(&None);
+        let counts: Vec<_> = counts.into_iter().map(|(of, n)| (of.map_or("", Dependency::name), n)).collect();
+        assert_eq!(counts, COUNTS);
+    }
+
+    const COUNTS: [(&str, i32); 5] =
+        [("vapi", 9), ("carrier", 12), ("model", 316), ("voice", 118), ("transcriber", 66)];
+
+    #[test]
+    fn a_reason_of_a_kind_that_is_not_known_is_nobodys_failure() {
+        for reason in ["", UNKNOWN_REASON, "something-new", "customer-ended-call", "customer-busy"] {
+            assert_eq!(Dependency::of(reason), None, "{reason}");
+        }
+        assert_eq!(Dependency::of("pipeline-error-some-new-llm-500-server-error"), Some(Dependency::Model));
+    }
+
+    #[test]
+    fn each_configuration_and_account_error_has_a_cure() {
+        let facts: serde_json::Value = serde_json::from_str(REASONS).expect("JSON");
+        let general = facts["values"].as_object().expect("an object").keys().filter(|reason| {
+            let group = Group::of(reason);
+            matches!(group, Group::PermanentConfig | Group::AccountBlock)
+                && cure(reason) == "mend the cause at Vapi, then resume"
+        });
+        let general: Vec<&String> = general.collect();
+        let consent = "call.start.error-enterprise-feature-not-available-recording-consent";
+        assert_eq!(
+            general,
+            [consent, "call.start.error-get-customer", "call.start.error-get-resources-validation"]
+        );
     }
 
     #[test]

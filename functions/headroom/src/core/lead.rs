@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::ended::{Group, NoAnswer, UNKNOWN_REASON};
+use super::ended::{Group, NoAnswer, UNKNOWN_REASON, is_daily_limit};
 use super::ids::{CallId, CampaignCode, ClaimKey, LeadId, LeadRef, Lease, LineKey, PhoneNumber, Token};
 use super::retry::{Missed, Retry, Tried};
 use super::timers::Timers;
@@ -194,6 +194,10 @@ pub enum Consequence {
     Rest,
     /// Every call of the campaign will fail alike: it pauses.
     PauseCampaign,
+    /// Every call of the account will: all its campaigns pause.
+    PauseAccount,
+    /// The number has made its calls of the day.
+    RestNumber,
 }
 
 /// Set-up failures per lead that do not count. Some reasons of that group also come from bad numbers.
@@ -237,8 +241,11 @@ pub fn after_call(
         }
         Group::SetupFailure | Group::NotOutbound => (counted(Missed::SetupFailure), Consequence::None),
         Group::PermanentLead | Group::Cancelled => (Outcome::Failed, Consequence::None),
-        Group::PermanentConfig | Group::AccountBlock => {
-            (again(SignedDuration::ZERO, Counts::Nothing), Consequence::PauseCampaign)
+        Group::PermanentConfig => (again(SignedDuration::ZERO, Counts::Nothing), Consequence::PauseCampaign),
+        Group::AccountBlock => {
+            let is_number = end.reason.as_deref().is_some_and(is_daily_limit);
+            let whose = if is_number { Consequence::RestNumber } else { Consequence::PauseAccount };
+            (again(SignedDuration::ZERO, Counts::Nothing), whose)
         }
     }
 }
@@ -289,7 +296,7 @@ mod tests {
 
     #[test]
     fn each_group_has_its_outcome() {
-        use Consequence::{None as Nothing, PauseCampaign, Rest};
+        use Consequence::{None as Nothing, PauseAccount, PauseCampaign, Rest, RestNumber};
         let broke = "pipeline-error-openai-500-server-error";
         let cases = [
             (0, 0, "customer-ended-call", None, Outcome::Done, Nothing),
@@ -319,7 +326,15 @@ mod tests {
                 Rest,
             ),
             (2, 3, "assistant-not-found", None, again(0, Counts::Nothing), PauseCampaign),
-            (2, 3, "call.start.error-subscription-frozen", None, again(0, Counts::Nothing), PauseCampaign),
+            (2, 3, "call.start.error-subscription-frozen", None, again(0, Counts::Nothing), PauseAccount),
+            (
+                2,
+                3,
+                "call.start.error-vapi-number-outbound-daily-limit",
+                None,
+                again(0, Counts::Nothing),
+                RestNumber,
+            ),
             (0, 0, broke, Some(true), Outcome::Done, Nothing),
             (0, 0, broke, Some(false), again(30, Counts::Spared), Nothing),
         ];

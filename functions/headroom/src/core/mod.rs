@@ -22,9 +22,11 @@
 //! - **P8 Any order, any number of times.** Lines are freed by [`ids::Lease`] (key and token), outcomes
 //!   are recorded once per claim, and the record of an ended call keeps a late message from taking a line.
 
+pub mod breaker;
 pub mod campaign;
 pub mod ended;
 pub mod fair;
+pub mod health;
 pub mod hours;
 pub mod ids;
 pub mod lead;

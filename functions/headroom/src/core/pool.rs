@@ -211,9 +211,18 @@ pub enum Rule {
     Daily,
     /// Vapi asked for a rest, or was seen full.
     HoldOff,
+    /// Outbound's cap is lowered while Vapi is under strain.
+    Adaptive,
+    /// What the campaign's calls need fails, and its breaker has opened.
+    Breaker,
 }
 
 impl Rule {
+    /// Whether it is about how well outbound is going, and not about lines.
+    pub fn is_health(self) -> bool {
+        matches!(self, Self::Adaptive | Self::Breaker)
+    }
+
     /// The rule's name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -227,6 +236,8 @@ impl Rule {
             Self::Pace => "pace",
             Self::Daily => "daily",
             Self::HoldOff => "hold_off",
+            Self::Adaptive => "adaptive",
+            Self::Breaker => "breaker",
         }
     }
 }
@@ -475,6 +486,14 @@ impl Pool {
     /// Lines nobody holds; 0 while more are held than the limit has.
     pub fn free(&self) -> u32 {
         self.policy.limit.saturating_sub(self.counts.total)
+    }
+
+    /// The same where outbound may take no more than `room` now. For the writes that take: whoever takes in between
+    /// uses it up.
+    #[must_use]
+    pub fn held_to(&self, room: Room) -> Self {
+        let cap = self.policy.cap.min(self.counts.outbound.saturating_add(room.lines));
+        Self { policy: Policy { cap, ..self.policy }, ..self.clone() }
     }
 
     /// The lease by which a line is held, if it is.

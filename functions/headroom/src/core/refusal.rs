@@ -164,6 +164,8 @@ pub enum Basis {
     Rest,
     /// A quota allows no more calls until then.
     Quota,
+    /// A breaker lets the next call ahead then; if no time is told, when those on their way have gone well.
+    Breaker,
     /// The lines that the rule leaves are none, or nobody is known to hold one: a number has to change.
     Nothing,
 }
@@ -309,6 +311,9 @@ pub fn expected(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, 
     if by == Refuser::Rule(Rule::HoldOff) || (by == Refuser::Vapi && resting) {
         return Expected { next: Some(pool.hold_until), latest: Some(pool.hold_until), basis: Basis::Rest };
     }
+    if by == Refuser::Rule(Rule::Breaker) {
+        return Expected { next: None, latest: None, basis: Basis::Breaker };
+    }
     let opens = match by {
         Refuser::Rule(Rule::Pace) => {
             asker.campaign.and_then(|own| pool.paced_until(&own.code, &bounds(own, pool, known), asker.codes))
@@ -347,11 +352,13 @@ fn bounds(campaign: &Campaign, pool: &Pool, known: &Known<'_>) -> Own {
 /// Whether the end of a line would bring what the rule asks for nearer.
 fn is_waited_for(asker: &Asker<'_>, by: Refuser, pool: &Pool, key: &LineKey, token: &Token) -> bool {
     match by {
-        Refuser::Vapi | Refuser::Rule(Rule::Limit | Rule::HoldOff | Rule::Pace | Rule::Daily) => true,
+        Refuser::Vapi
+        | Refuser::Rule(Rule::Limit | Rule::HoldOff | Rule::Pace | Rule::Daily | Rule::Breaker) => true,
         Refuser::Rule(Rule::Quota) => {
             let codes = pool.codes(key, token);
             full_quotas(asker, pool).any(|(name, _)| pool.quotas.of(&codes).any(|(counts, _)| counts == name))
         }
+        Refuser::Rule(Rule::Adaptive) => token.kind() == Kind::Outbound,
         Refuser::Rule(Rule::Cap) => matches!(token.kind(), Kind::Outbound | Kind::Foreign),
         Refuser::Rule(Rule::CampaignCap | Rule::Batch) => {
             campaign_of(key).is_some_and(|code| asker.campaign.is_some_and(|own| own.code == *code))
@@ -373,7 +380,10 @@ fn is_waited_for(asker: &Asker<'_>, by: Refuser, pool: &Pool, key: &LineKey, tok
 fn needed(asker: &Asker<'_>, by: Refuser, pool: &Pool, known: &Known<'_>, now: Timestamp) -> Option<u32> {
     let unseen = if asker.kind == Kind::Outbound { pool.unseen(now) } else { 0 };
     let (held, allowed) = match by {
-        Refuser::Vapi | Refuser::Rule(Rule::HoldOff | Rule::Pace | Rule::Daily) => return Some(1),
+        Refuser::Vapi
+        | Refuser::Rule(Rule::HoldOff | Rule::Pace | Rule::Daily | Rule::Breaker | Rule::Adaptive) => {
+            return Some(1);
+        }
         Refuser::Rule(Rule::Limit) => {
             let held = pool.counts.total - u32::from(asker.own.is_some()).min(pool.counts.total);
             (held + unseen, pool.policy.limit())

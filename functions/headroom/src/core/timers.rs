@@ -96,6 +96,28 @@ impl Timers {
         signed(self.divided(2 << consecutive.saturating_sub(1).min(4), 100))
     }
 
+    /// A breaker that has opened for the `row`-th time in a row lets nothing ahead for this long: 15 s,
+    /// doubling up to 4 min.
+    pub fn breaker_delay(&self, row: u32) -> SignedDuration {
+        signed(self.divided(15 << row.saturating_sub(1).min(4), 400))
+    }
+
+    /// A probe that has not failed for this long is in the way of no other one. Longer than a dial may take, and
+    /// than a telephone rings.
+    pub fn probing(&self) -> SignedDuration {
+        signed(self.divided(120, 4_000))
+    }
+
+    /// Without trouble for this long, outbound's lowered cap rises by a step.
+    pub fn quiet(&self) -> SignedDuration {
+        signed(self.divided(60, 250))
+    }
+
+    /// After this, a failure says nothing any more.
+    pub fn forgetting(&self) -> SignedDuration {
+        signed(self.divided(600, 10_000))
+    }
+
     /// A lead whose set-up failed by no fault of its own is tried again after this: 30 s, doubling.
     pub fn setup_backoff(&self, failures: u32) -> SignedDuration {
         signed(self.divided(30 << failures.saturating_sub(1).min(5), 200))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::core::campaign::Campaign;
+use crate::core::health::Heard;
 use crate::core::ids::{ClaimKey, Lease};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use crate::core::people::Leave;
@@ -24,8 +25,8 @@ use crate::table::leads::Step;
 use crate::table::ledger::{Freed, LeadEnd, Rest};
 use crate::vapi::dial::{Dialed, Limits};
 
-use super::App;
 use super::people::DO_NOT_CALL;
+use super::{App, health};
 
 /// One dial's share of an invocation.
 pub(super) struct Dial {
@@ -85,12 +86,14 @@ impl App {
             return;
         }
         let dialed = vapi.dial(&campaign.spec, &lead, now).await;
+        let took = self.clock.now().duration_since(now);
+        let heard = Heard { began: lease.token.since(), news: health::news(&dialed, took) };
         tracing::info!(
             campaign.id = %campaign.spec.id,
             line.key = %claim,
             attempt = lead.attempts + 1,
             answer = answer_name(&dialed),
-            answer_ms = self.clock.now().duration_since(now).as_millis() as i64,
+            answer_ms = took.as_millis() as i64,
             "dialed"
         );
         if dialed.is_not_made() {
@@ -98,6 +101,7 @@ impl App {
         }
         let over_limit = matches!(dialed, Dialed::OverLimit { .. } | Dialed::Throttled { .. });
         self.log_failure(self.after_dial(&dial, &lead, dialed).await, claim);
+        self.hear(pool, &campaign.spec, &heard).await;
         if over_limit {
             self.explain_waiting(campaign, Refuser::Vapi, pool).await;
         }
@@ -168,6 +172,12 @@ impl App {
                 }
                 self.undo(pool, lead, lease, None).await
             }
+            Dialed::BadAccount { message } => {
+                let reason =
+                    format!("{message}. Mend the key or the account at Vapi, then resume the campaign");
+                self.pause_account(campaign.spec.org.as_ref(), &reason).await?;
+                self.undo(pool, lead, lease, None).await
+            }
             Dialed::Unclear { message } => {
                 tracing::warn!(line.key = %claim, message, "dial without a clear answer: the line stays held");
                 self.leave_unknown(claim).await?;
@@ -231,6 +241,7 @@ fn answer_name(dialed: &Dialed) -> &'static str {
         Dialed::Throttled { .. } => "throttled",
         Dialed::BadLead { .. } => "bad lead",
         Dialed::BadCampaign { .. } => "bad campaign",
+        Dialed::BadAccount { .. } => "bad account",
         Dialed::NotSent { .. } => "not sent",
         Dialed::Unclear { .. } => "unclear",
     }

@@ -7,6 +7,7 @@
 //! Dies between any two steps: a plan is nothing but what was read, and what was taken is found as in [`super::dial`]. A ramp's
 //! step is one write of its own; whoever comes next decides again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::core::fair::{self, Contender, Lines};
 use crate::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgName, Token};
 use crate::core::lead::ReadyLead;
 use crate::core::pacing::Own;
-use crate::core::pool::{Pool, Rule, Source};
+use crate::core::pool::{Pool, Room, Rule, Source};
 use crate::core::refusal::Refuser;
 use crate::core::reserve::BucketKey;
 use crate::table::TableError;
@@ -120,6 +121,8 @@ struct Entry {
     codes: Vec<NameCode>,
     /// Whether it is left out from here on: it has nobody to call, or others take its lines at the same time.
     is_out: bool,
+    /// What keeps it from lines that there are: how well outbound is going.
+    held_back: Option<Rule>,
     /// Whether lines were taken for it.
     has_taken: bool,
     refusals: u32,
@@ -191,7 +194,14 @@ impl Dispatch<'_> {
             let before = known.remove(&campaign.code);
             let (refusals, has_taken) = before.map_or((0, false), |entry| (entry.refusals, entry.has_taken));
             let (codes, is_out) = (campaign.spec.codes(), is_dry || self.is_crowded(refusals));
-            entries.push(Entry { campaign: Arc::new(campaign), codes, is_out, has_taken, refusals });
+            entries.push(Entry {
+                campaign: Arc::new(campaign),
+                codes,
+                is_out,
+                held_back: None,
+                has_taken,
+                refusals,
+            });
         }
         Ok(entries)
     }
@@ -294,7 +304,13 @@ impl Dispatch<'_> {
         }
         let own = app.own(&campaign, &self.pool);
         let (item, room) = self.pool.roomiest(code, own, codes, now);
-        let shard = item.shard.index;
+        let (shard, room) = (item.shard.index, app.held_back(room, &self.pool, &campaign).await?);
+        if room.lines == 0 {
+            // Not for want of a line: nothing that this invocation frees is for it.
+            entry.is_out = true;
+            entry.held_back = Some(room.rule);
+            return Ok(Served::Nothing);
+        }
         while self.dials.try_join_next().is_some() {}
         let wanted = lines.min(room.lines).min(LINES_AT_ONCE) as usize;
         let leads = self.callable(&campaign, wanted, now).await?;
@@ -317,6 +333,8 @@ impl Dispatch<'_> {
         // The part that other items have counted is theirs.
         let elsewhere = self.pool.come(code).1.served_ms - item.come(code).1.served_ms;
         let own = Own { served_ms: served_ms.map(|served| served - elsewhere), ..own };
+        // What the health leaves is little, and others may be taking it.
+        let item = if room.rule.is_health() { Cow::Owned(item.held_to(room)) } else { item };
         match app.table.take(&item, code, own, &leases, now).await? {
             Taken::Granted(taken) => {
                 (entry.refusals, entry.has_taken) = (0, true);
@@ -365,11 +383,12 @@ impl Dispatch<'_> {
     /// Leaves the campaigns that there is no room for, so that they are found again.
     async fn leave(&mut self, entries: &[Entry]) -> Result<(), TableError> {
         let app = self.app;
-        for Entry { campaign, codes, is_out, has_taken, .. } in entries {
+        for Entry { campaign, codes, is_out, held_back, has_taken, .. } in entries {
             let now = app.clock.now();
             let own = app.own(campaign, &self.pool);
             let (_, room) = self.pool.roomiest(&campaign.code, own, codes, now);
-            if room.lines > 0 || *is_out {
+            let room = held_back.map_or(room, |rule| Room { lines: 0, rule });
+            if room.lines > 0 || (*is_out && held_back.is_none()) {
                 continue;
             }
             tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");

@@ -6,6 +6,7 @@
 //! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
 //! | [`callable`] | dispatcher | ready leads | those that may be called now |
 //! | [`dial`] | dispatcher | a taken line and its lead | a call |
+//! | [`health`] | dispatcher, webhook, reconciler | how calls go | a cap that adapts, breakers |
 //! | [`reject`] | dispatcher | leads that shall not wait for a line | their end |
 //! | [`observe`] | webhook | a server message | lines taken and freed |
 //! | [`settle`] | webhook, dispatcher, reconciler | the end of a dialed call | the lead's outcome, a free line |
@@ -29,6 +30,7 @@ pub mod calibrate;
 mod callable;
 pub mod dial;
 pub mod dispatch;
+pub mod health;
 pub mod intake;
 mod memory;
 pub mod observe;

@@ -60,6 +60,7 @@ impl App {
         let pool = self.spread_lines(self.follow_policy(self.table.read_pool().await?).await?).await?;
         let campaigns = self.table.list_campaigns().await?;
         let pass = Look::around(self, &pool, &campaigns).await?.reconcile().await?;
+        self.log_health(&pool).await?;
         let mut running = false;
         for campaign in &campaigns {
             match campaign.state {

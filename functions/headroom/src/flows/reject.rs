@@ -23,7 +23,7 @@ pub(super) const NO_LINE: &str = "no line: ";
 pub(super) fn rejects(rule: Rule) -> bool {
     match rule {
         Rule::Limit | Rule::Headroom | Rule::Shared | Rule::Cap | Rule::CampaignCap | Rule::Quota => true,
-        Rule::HoldOff | Rule::Pace | Rule::Daily | Rule::Batch => false,
+        Rule::HoldOff | Rule::Pace | Rule::Daily | Rule::Batch | Rule::Adaptive | Rule::Breaker => false,
     }
 }
 

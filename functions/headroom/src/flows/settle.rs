@@ -4,6 +4,8 @@
 use jiff::SignedDuration;
 
 use crate::core::campaign::Campaign;
+use crate::core::ended::cure;
+use crate::core::health::{Heard, News};
 use crate::core::ids::{CallId, Lease, LineKey};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
 use crate::core::pacing::Met;
@@ -51,21 +53,38 @@ impl App {
         let now = self.clock.now();
         let (outcome, consequence) = after_call(lead, &campaign.spec.retry, end, now, &self.timers);
         let outcome = self.in_a_quiet_hour(&campaign, lead, outcome).await;
-        if consequence == Consequence::PauseCampaign {
-            let reason = format!(
-                "a call ended with {}: mend the cause at Vapi, then resume the campaign",
-                end.reason_text()
-            );
-            if self.table.pause_campaign(&lead.campaign, &reason).await? {
-                tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
+        let paused = || format!("a call ended with {}: {}", end.reason_text(), cure(end.reason_text()));
+        let began = lead.lease().map_or(now, |lease| lease.token.since());
+        let heard = |news| Heard { began, news };
+        match consequence {
+            Consequence::None => {}
+            Consequence::Rest => {
+                let pool = self.table.read_pool().await?;
+                self.table.rest(&pool, self.rest_after(&pool)).await?;
+                self.explain_waiting(&campaign, Refuser::Vapi, &pool).await;
+            }
+            Consequence::PauseCampaign => {
+                let reason = paused();
+                if self.table.pause_campaign(&lead.campaign, &reason).await? {
+                    tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
+                }
+            }
+            Consequence::PauseAccount => {
+                self.pause_account(campaign.spec.org.as_ref(), &paused()).await?;
+            }
+            Consequence::RestNumber => {
+                let news = News::UsedUp(end.reason_text().to_owned());
+                self.hear(pool, &campaign.spec, &heard(news)).await;
             }
         }
-        if consequence == Consequence::Rest {
-            let pool = self.table.read_pool().await?;
-            self.table.rest(&pool, self.rest_after(&pool)).await?;
-            self.explain_waiting(&campaign, Refuser::Vapi, &pool).await;
+        let settled = self.settle_as(pool, lead, call, end, &outcome).await?;
+        if settled == Settled::Now
+            && consequence != Consequence::RestNumber
+            && let Some(reason) = &end.reason
+        {
+            self.hear(pool, &campaign.spec, &heard(News::ended(reason))).await;
         }
-        self.settle_as(pool, lead, call, end, &outcome).await
+        Ok(settled)
     }
 
     /// The same outcome, and where the campaign wants quiet hours for its retries, due in one. A usage table that does

@@ -17,6 +17,7 @@ use crate::core::timers::Timers;
 use crate::table::TableError;
 
 use super::App;
+use super::health::HealthStatus;
 use super::observe::held_claims;
 use super::orgs::Org;
 
@@ -71,6 +72,9 @@ pub struct PoolStatus {
     /// Lines that others are believed to use without anybody telling; outbound leaves them alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<UnseenStatus>,
+    /// How well outbound is going. Only in a [`Status`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
     /// Until when outbound rests, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resting_until: Option<String>,
@@ -284,6 +288,7 @@ impl App {
         for campaign in &campaigns {
             waiting.push(self.waiting(campaign, now).await?);
         }
+        let health = Some(self.health_status(&pool, &campaigns).await?);
         let campaigns = campaigns
             .into_iter()
             .zip(waiting)
@@ -321,8 +326,12 @@ impl App {
                 }
             })
             .collect();
-        let pool =
-            PoolStatus { held_by: Some(held_by), orgs, ..PoolStatus::of(self.table.pool(), &pool, now) };
+        let pool = PoolStatus {
+            held_by: Some(held_by),
+            orgs,
+            health,
+            ..PoolStatus::of(self.table.pool(), &pool, now)
+        };
         Ok(Status { pools: vec![pool], campaigns })
     }
 
@@ -389,6 +398,7 @@ impl PoolStatus {
                 .unseen
                 .filter(|_| pool.unseen(now) > 0)
                 .map(|unseen| UnseenStatus { lines: unseen.lines, at: unseen.at }),
+            health: None,
             resting_until: (now < pool.hold_until).then(|| pool.hold_until.to_string()),
             orgs: Vec::new(),
             shards: pool.shard.items.iter().map(ShardStatus::of).collect(),

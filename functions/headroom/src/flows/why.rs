@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::health::Needs;
 use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey};
 use crate::core::lead::{Lead, LeadState};
-use crate::core::pool::Pool;
-use crate::core::refusal::{Asker, Expected, Known, Refusal, Refuser, expected};
+use crate::core::pool::{Pool, Rule};
+use crate::core::refusal::{Asker, Basis, Expected, Known, Refusal, Refuser, expected};
 use crate::table::TableError;
 use crate::table::leads::Turn;
 
@@ -260,13 +261,18 @@ impl App {
         let codes = campaign.spec.codes();
         let own = self.own(campaign, pool);
         let (_, room) = pool.roomiest(&campaign.code, own, &codes, now);
+        let room = self.held_back(room, pool, campaign).await?;
         if room.lines > 0 {
             return Ok(None);
         }
         let (campaigns, means) = tokio::try_join!(self.table.list_campaigns(), self.means(now))?;
         let asker = Asker { kind: Kind::Outbound, codes: &codes, campaign: Some(campaign), own: None };
         let known = Known { campaigns: &campaigns, means, timers: &self.timers };
-        let expected = expected(&asker, Refuser::Rule(room.rule), pool, &known, now);
+        let mut expected = expected(&asker, Refuser::Rule(room.rule), pool, &known, now);
+        if room.rule == Rule::Breaker {
+            let next = self.table.read_health().await?.opens(&Needs::of(&campaign.spec), now, &self.timers);
+            expected = Expected { next, latest: next, basis: Basis::Breaker };
+        }
         Ok(Some(Obstacle::Line { rule: room.rule.name().to_owned(), expected }))
     }
 }

@@ -10,6 +10,7 @@
 //! | ledger of a pool | `POOL#main` | `LEDGER#0` | [`ledger`] |
 //! | its other items, if it has several | `POOL#main#<n>` | `LEDGER#<n>` | [`ledger`], [`shards`] |
 //! | change of its policy | `POOL#main` | `R#<revision>` | [`changes`] |
+//! | how well outbound is going | `POOL#main` | `HEALTH` | [`health`] |
 //! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
 //! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
 //! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
@@ -34,6 +35,7 @@ mod both;
 pub mod calls;
 pub mod campaigns;
 pub mod changes;
+pub mod health;
 pub mod leads;
 pub mod ledger;
 pub mod people;

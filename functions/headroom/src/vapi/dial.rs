@@ -64,8 +64,13 @@ pub enum Dialed {
         /// Vapi's words.
         message: String,
     },
-    /// Refused for the campaign's or the account's sake: every other would be too.
+    /// Refused for the campaign's sake: every other of it would be too.
     BadCampaign {
+        /// Vapi's words.
+        message: String,
+    },
+    /// Refused for the key's or the account's sake: so would be every other of the organisation.
+    BadAccount {
         /// Vapi's words.
         message: String,
     },
@@ -90,7 +95,8 @@ impl Dialed {
             Self::Throttled { .. }
             | Self::NotSent { .. }
             | Self::BadLead { .. }
-            | Self::BadCampaign { .. } => true,
+            | Self::BadCampaign { .. }
+            | Self::BadAccount { .. } => true,
         }
     }
 }
@@ -191,6 +197,12 @@ impl Answer<'_> {
     }
 }
 
+/// Whether a refusal names what all of an organisation's calls have in common.
+fn is_about_account(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["credit", "billing", "wallet", "subscription", "frozen"].iter().any(|word| message.contains(word))
+}
+
 /// What an answer with this status and body means. `retry_after`: that header, in seconds.
 fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp, timers: &Timers) -> Dialed {
     let answer: Option<Answer<'_>> = std::str::from_utf8(body).ok().and_then(|json| object(json).ok());
@@ -219,6 +231,8 @@ fn classify(status: u16, body: &[u8], retry_after: Option<i64>, now: Timestamp, 
         400 | 422 if message.to_ascii_lowercase().contains("customer") => {
             Dialed::BadLead { message: named(&message) }
         }
+        401 | 402 => Dialed::BadAccount { message: named(&message) },
+        400..=499 if is_about_account(&message) => Dialed::BadAccount { message: named(&message) },
         400..=499 => Dialed::BadCampaign { message: named(&message) },
         _ => Dialed::Unclear { message: named(&message) },
     }
@@ -293,12 +307,18 @@ mod tests {
         let lead = r#"{"message":["customer.number must be a valid phone number in the E.164 format"],"statusCode":400}"#;
         assert!(matches!(meaning(400, lead), Dialed::BadLead { .. }));
         for (status, body) in [
-            (401, r#"{"message":"Invalid Key."}"#),
             (400, r#"{"message":"Couldn't find assistant"}"#),
             (404, r#"{"message":"Not Found"}"#),
-            (402, "{}"),
+            (403, "{}"),
         ] {
             assert!(matches!(meaning(status, body), Dialed::BadCampaign { .. }), "{status} {body}");
+        }
+        for (status, body) in [
+            (401, r#"{"message":"Invalid Key."}"#),
+            (402, "{}"),
+            (400, r#"{"message":"Your wallet has not enough credits"}"#),
+        ] {
+            assert!(matches!(meaning(status, body), Dialed::BadAccount { .. }), "{status} {body}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod contract;
 mod crash;
+mod health;
 mod limits;
 mod lines;
 mod orgs;

@@ -44,6 +44,7 @@ fn every_fault() -> Faults {
         over_limit_shape: OverLimitShape::Mixed,
         list_lag_seconds: 12.0,
         stuck: 0.02,
+        ..Faults::default()
     }
 }
 

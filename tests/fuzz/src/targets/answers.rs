@@ -197,6 +197,7 @@ fn check_dialed(dialed: &Dialed, answer: &Answer, input: &[u8]) -> Outcome {
         }
         Dialed::BadLead { message } => ("bad lead", matches!(status, 400 | 422), &**message),
         Dialed::BadCampaign { message } => ("bad campaign", (400..500).contains(&status), &**message),
+        Dialed::BadAccount { message } => ("bad account", (400..500).contains(&status), &**message),
         Dialed::Unclear { message } => ("unclear", true, &**message),
         Dialed::NotSent { message } => ("not sent", false, &**message),
     };
