@@ -33,6 +33,11 @@ ROUTES = {
         "DELETE /quotas/{name+}",
         "GET /changes",
         "GET /why/{id+}",
+        "GET /campaigns",
+        "POST /campaigns",
+        "GET /campaigns/{id+}",
+        "PATCH /campaigns/{id+}",
+        "POST /campaigns/{id+}",
     },
 }
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")

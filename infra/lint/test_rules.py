@@ -28,6 +28,7 @@ const REJECT: &str = "HEADROOM_REJECT";
 const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
 const CALLS_PER_PERSON: &str = "HEADROOM_CALLS_PER_PERSON";
 const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
+const CAMPAIGN_QUEUE_URL: &str = "HEADROOM_CAMPAIGN_QUEUE_URL";
 impl Access {
     fn from_env() { TABLE, VAPI_URL, VAPI_KEY }
 }
@@ -38,7 +39,7 @@ impl Callers {
     fn from_env() { WEBHOOK_SECRETS, INBOUND_ASSISTANTS, BUSY_MESSAGE, OVERFLOW_NUMBERS }
 }
 impl Operators {
-    fn from_env() { ADMIN_TOKEN }
+    fn from_env() { ADMIN_TOKEN CAMPAIGN_QUEUE_URL }
 }
 """
 TABLE = """

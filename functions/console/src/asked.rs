@@ -145,7 +145,8 @@ pub(crate) fn most(query: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("the query may be limit=N alone, with N from 1 to {MOST_CHANGES}"))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, String> {
+/// A body that is a JSON object.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, String> {
     // A list would be taken for an object's values in their order.
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     if !is_object {

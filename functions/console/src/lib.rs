@@ -9,20 +9,28 @@
 //! | `PUT /quotas/{name}` | bounds the calls of a number, a trunk, an organisation |
 //! | `DELETE /quotas/{name}` | takes a quota away |
 //! | `GET /changes?limit=50` | the latest changes, the newest first |
+//! | `GET /campaigns` | the campaigns, in the order in which they are served |
+//! | `POST /campaigns` | takes a campaign message: a new campaign, or more leads of one; 202 |
+//! | `GET /campaigns/{id}` | one: state, figures, settings, who did what; `?outcomes=true` counts its leads by reason |
+//! | `PATCH /campaigns/{id}` | merges the body into its settings |
+//! | `POST /campaigns/{id}/start`, `/pause`, `/resume`, `/cancel`, `/rerun` | what a person wants of it |
+//! | `GET /campaigns/{id}/results?after=…&limit=500` | its leads, page by page, with what became of each |
 //! | `GET /why/{id}` | why a call (by Vapi's id) or a lead (`CAMPAIGN/LEAD`) waits, was refused or ended |
 //!
 //! | status | when |
 //! |---|---|
-//! | 200 | done, or so already |
+//! | 200, 202 | done, or so already; 202 where it is done a little later |
 //! | 400 | not readable; the answer says what is wrong and what to send |
 //! | 401 | without the admin token |
-//! | 404, 405 | another path, another method, no reserve or quota to take away, or a call or lead nobody knows |
-//! | 409 | readable, and cannot be: more reserved lines than the pool has, agents that cannot be told apart |
+//! | 404, 405 | another path, another method, no reserve or quota to take away, or a call, lead or campaign nobody knows |
+//! | 409 | readable, and cannot be: more reserved lines than the pool has, agents that cannot be told apart, a pause of a
+//! campaign that is over, another assistant for one that runs |
 //! | 413 | a body beyond anything that is asked for here |
-//! | 500 | the table did not answer: another try can help |
-//! | 503 | lines moved at each try: another try will help |
+//! | 500 | the table or the campaign queue did not answer: another try can help |
+//! | 503 | lines or the campaign moved at each try: another try will help |
 
 mod asked;
+mod campaigns;
 
 use std::str::FromStr;
 
@@ -33,6 +41,7 @@ use headroom::flows::App;
 use headroom::flows::operate::{Asked, ChangeError};
 use headroom::flows::status::PoolStatus;
 use headroom::flows::why::WhyError;
+use headroom::inlet::Inlet;
 use headroom::logging::chain;
 use headroom::table::TableError;
 use headroom::table::changes::Wanted;
@@ -42,6 +51,9 @@ use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
+
+pub use crate::campaigns::CAMPAIGNS;
+use crate::campaigns::{MAX_MESSAGE, Place};
 
 /// The path of the figures.
 pub const STATUS: &str = "/status";
@@ -62,6 +74,7 @@ pub const MAX_BODY: usize = 128 * 1024;
 pub struct Console {
     app: App,
     token: Secret,
+    inlet: Inlet,
 }
 
 /// What a request is for.
@@ -72,10 +85,14 @@ enum Route<'a> {
     Quota(&'a str),
     Changes,
     Why(&'a str),
+    Campaigns(Place<'a>),
 }
 
 impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
+    fn of(path: &'a str, method: &Method) -> Option<Self> {
+        if let Some(place) = Place::of(path, method) {
+            return Some(Self::Campaigns(place));
+        }
         match path {
             STATUS => Some(Self::Status),
             LINES => Some(Self::Lines),
@@ -92,6 +109,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Status | Self::Changes | Self::Why(_) => &[Method::GET],
             Self::Lines => &[Method::PATCH],
+            Self::Campaigns(place) => place.methods(),
             Self::Reserve(_) | Self::Quota(_) => &[Method::PUT, Method::DELETE],
         }
     }
@@ -105,6 +123,12 @@ enum Refusal {
     Unknown(String),
     /// It can be read, and cannot be done.
     Change(ChangeError),
+    /// Not as things are.
+    Conflict(String),
+    /// Others were faster, at each try.
+    Busy(String),
+    /// A campaign message is not on the queue.
+    NotAccepted,
 }
 
 impl From<String> for Refusal {
@@ -135,16 +159,17 @@ impl From<TableError> for Refusal {
 }
 
 impl Console {
-    /// The function on `app`, for whoever carries `token`.
-    pub fn new(app: App, token: Secret) -> Self {
-        Self { app, token }
+    /// The function on `app`, for whoever carries `token`; campaign messages go to `inlet`.
+    pub fn new(app: App, token: Secret, inlet: Inlet) -> Self {
+        Self { app, token, inlet }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        let Some(route) = Route::of(request.uri().path()) else {
+        let Some(route) = Route::of(request.uri().path(), request.method()) else {
             let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT and /quotas/NAME, \
-                            GET /changes, GET /why/ID";
+                            GET /changes, GET /why/ID, GET and POST /campaigns, GET and PATCH /campaigns/ID, \
+                            POST /campaigns/ID/start, /pause, /resume, /cancel and /rerun, GET /campaigns/ID/results";
             return error(StatusCode::NOT_FOUND, there_is);
         };
         if !route.methods().contains(request.method()) {
@@ -156,8 +181,11 @@ impl Console {
             tracing::warn!("console request refused: not authenticated");
             return error(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer TOKEN");
         }
-        if request.body().len() > MAX_BODY {
-            return error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 128 KiB");
+        let is_message = matches!(route, Route::Campaigns(Place::All));
+        let most = if is_message { MAX_MESSAGE } else { MAX_BODY };
+        if request.body().len() > most {
+            let text = format!("the body is larger than {} KiB", most / 1024);
+            return error(StatusCode::PAYLOAD_TOO_LARGE, &text);
         }
         let answered = match route {
             Route::Status => self.status().await,
@@ -168,8 +196,10 @@ impl Console {
             Route::Quota(quota) => self.lift_quota(quota, &request).await,
             Route::Changes => self.changes(&request).await,
             Route::Why(id) => self.why(id).await,
+            Route::Campaigns(place) => self.campaigns(&place, &request).await,
         };
         match answered {
+            Ok(body) if is_message && request.method() == Method::POST => answer(StatusCode::ACCEPTED, &body),
             Ok(body) => answer(StatusCode::OK, &body),
             Err(refusal) => refused(refusal),
         }
@@ -292,6 +322,14 @@ fn refused(refusal: Refusal) -> Response<Body> {
         Refusal::Unreadable(text) => return error(StatusCode::BAD_REQUEST, &text),
         Refusal::Unknown(text) => return error(StatusCode::NOT_FOUND, &text),
         Refusal::Change(change) => change,
+        Refusal::Conflict(text) => return error(StatusCode::CONFLICT, &text),
+        Refusal::Busy(text) => return error(StatusCode::SERVICE_UNAVAILABLE, &text),
+        Refusal::NotAccepted => {
+            return error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "not accepted; send it again, which does no harm",
+            );
+        }
     };
     match change {
         ChangeError::Reserve(ReserveError::TooMany { asked, limit, .. }) => {
@@ -343,12 +381,12 @@ mod tests {
         ] {
             assert_eq!(escaped_path(path), escaped);
             let uri: lambda_http::http::Uri = escaped.parse().expect("a URI");
-            let Some(Route::Reserve(encoded)) = Route::of(uri.path()) else {
+            let Some(Route::Reserve(encoded)) = Route::of(uri.path(), &Method::PUT) else {
                 panic!("{path} is a reserve's")
             };
             assert_eq!(name::<AgentName>(encoded).as_ref().map(AgentName::as_str), Ok(agent));
         }
-        assert!(matches!(Route::of("/quotas/trunk%201"), Some(Route::Quota("trunk%201"))));
+        assert!(matches!(Route::of("/quotas/trunk%201", &Method::PUT), Some(Route::Quota("trunk%201"))));
         assert!(name::<AgentName>("%ff").is_err());
         assert!(name::<AgentName>("%0a").is_err());
         assert!(name::<AgentName>(&"x".repeat(65)).is_err());
@@ -359,7 +397,7 @@ mod tests {
         let others =
             ["/", "/status/", "/line", "/reserves", "/reserves/", "/quotas/", "/why", "/why/", "/vapi"];
         for path in others.into_iter().chain(["/STATUS"]) {
-            assert!(Route::of(path).is_none(), "{path}");
+            assert!(Route::of(path, &Method::GET).is_none(), "{path}");
         }
     }
 }

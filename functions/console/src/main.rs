@@ -3,6 +3,7 @@
 use console::{Console, escaped_path};
 use headroom::config::{Access, Environment, Lines, Operators};
 use headroom::flows::{App, aws_config};
+use headroom::inlet::Inlet;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Error, LambdaEvent, Request, Service as _, lambda_runtime, service_fn};
 
@@ -13,7 +14,8 @@ async fn main() -> Result<(), Error> {
     let env = Environment::load(&aws).await?;
     let operators = Operators::from_env(&env)?;
     let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?;
-    let console = Console::new(app, operators.token);
+    let inlet = Inlet::new(aws_sdk_sqs::Client::new(&aws), operators.campaign_queue_url);
+    let console = Console::new(app, operators.token, inlet);
     let handle = service_fn(|request: Request| async { Ok::<_, Error>(console.handle(request).await) });
     let adapter = Adapter::from(handle);
     let serve = service_fn(|mut event: LambdaEvent<LambdaRequest>| {

@@ -67,8 +67,9 @@ const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 const REJECT: &str = "HEADROOM_REJECT";
 const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
 const CALLS_PER_PERSON: &str = "HEADROOM_CALLS_PER_PERSON";
+const CAMPAIGN_QUEUE_URL: &str = "HEADROOM_CAMPAIGN_QUEUE_URL";
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -86,6 +87,7 @@ const NAMES: [&str; 17] = [
     REJECT,
     CALLING_HOURS,
     CALLS_PER_PERSON,
+    CAMPAIGN_QUEUE_URL,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -474,17 +476,20 @@ impl Callers {
 pub struct Operators {
     /// What a request must carry as its bearer token.
     pub token: Secret,
+    /// Where campaign messages go.
+    pub campaign_queue_url: String,
 }
 
 impl Operators {
-    /// Reads `HEADROOM_ADMIN_TOKEN`.
+    /// Reads `HEADROOM_ADMIN_TOKEN` and `HEADROOM_CAMPAIGN_QUEUE_URL`.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         // A blank one would let in whoever sends an empty token.
         let token = env.required(ADMIN_TOKEN)?.trim();
         if token.is_empty() {
             Err(ConfigError::Missing(ADMIN_TOKEN))
         } else {
-            Ok(Self { token: Secret::new(token) })
+            let campaign_queue_url = env.required(CAMPAIGN_QUEUE_URL)?.to_owned();
+            Ok(Self { token: Secret::new(token), campaign_queue_url })
         }
     }
 }

@@ -14,6 +14,7 @@
 pub mod config;
 pub mod core;
 pub mod flows;
+pub mod inlet;
 pub mod logging;
 pub mod table;
 pub mod vapi;

@@ -46,6 +46,12 @@ pub(crate) enum Command {
     /// Say why a call was refused, or why a lead waits or ended: which rule, who held the lines, and when one is
     /// expected.
     Why(WhyArgs),
+    /// Begin, watch and steer campaigns, send them leads, and fetch their results.
+    Campaign {
+        /// What to do.
+        #[command(subcommand)]
+        command: crate::campaign_args::CampaignCommand,
+    },
     /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
     /// the environment that they need.
     Engines,

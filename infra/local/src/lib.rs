@@ -5,6 +5,7 @@
 
 pub mod engines;
 pub mod inbox;
+pub mod leads;
 pub mod queues;
 pub mod server;
 pub mod system;

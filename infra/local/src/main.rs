@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
 mod args;
+mod campaign;
+mod campaign_args;
 mod lines;
 mod operator;
 mod rehearsal;
@@ -54,6 +56,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Headroom(args)) => operator::set("headroom", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Why(args)) => operator::show_why(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Campaign { command }) => campaign::run(&command).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })

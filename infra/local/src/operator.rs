@@ -2,6 +2,7 @@
 //! ask of a console over HTTP, and what they print.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -36,38 +37,88 @@ impl<'a> Ask<'a> {
 }
 
 async fn ask(console: &ConsoleArgs, ask: Ask<'_>) -> anyhow::Result<Value> {
+    let Ask { method, path, query, by, body } = ask;
+    send(console, method, path, query, by, body.map(|body| body.to_string())).await
+}
+
+/// What a console has refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refused {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refused {
+    /// Whether there is nothing of that name.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
+    /// Whether it will be refused again.
+    pub(crate) fn is_final(&self) -> bool {
+        self.status.is_client_error()
+    }
+}
+
+/// Asks a console for what is at a path.
+pub(crate) async fn get(
+    console: &ConsoleArgs,
+    path: &[&str],
+    query: Option<String>,
+) -> anyhow::Result<Value> {
+    send(console, Method::GET, path, query, None, None).await
+}
+
+/// Sends a console a request, whose body is JSON if there is one.
+pub(crate) async fn send(
+    console: &ConsoleArgs,
+    method: Method,
+    path: &[&str],
+    query: Option<String>,
+    by: Option<&str>,
+    body: Option<String>,
+) -> anyhow::Result<Value> {
     let base = &console.url;
     let mut url = base.clone();
     // Agents' names and ids are percent-encoded here.
     url.path_segments_mut()
         .map_err(|()| anyhow!("{base} is not the address of a web server: give --url as http://HOST:PORT"))?
         .pop_if_empty()
-        .extend(ask.path);
-    url.set_query(ask.query.as_deref());
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("no HTTP client")?;
-    let mut request = client.request(ask.method, url).bearer_auth(&console.admin_token);
-    if let Some(by) = ask.by.filter(|by| !by.trim().is_empty()) {
+        .extend(path);
+    url.set_query(query.as_deref());
+    let mut request = client()?.request(method, url).bearer_auth(&console.admin_token);
+    if let Some(by) = by.filter(|by| !by.trim().is_empty()) {
         request = request.header("x-headroom-by", by.as_bytes());
     }
-    if let Some(body) = &ask.body {
-        request = request.json(body);
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body);
     }
     let response = request.send().await.map_err(|error| unreached(base, &error))?;
     let status = response.status();
     let text = response.text().await.map_err(|error| unreached(base, &error))?;
     let body: Option<Value> = serde_json::from_str(&text).ok();
+    let refused = |text: String| Err(Refused { status, text }.into());
     match (status, body) {
-        (StatusCode::UNAUTHORIZED, _) => {
-            bail!(
-                "{base} does not take this admin token: give its own with --admin-token or HEADROOM_ADMIN_TOKEN"
-            )
-        }
+        (StatusCode::UNAUTHORIZED, _) => refused(format!(
+            "{base} does not take this admin token: give its own with --admin-token or HEADROOM_ADMIN_TOKEN"
+        )),
         (status, Some(body)) if status.is_success() => Ok(body),
-        (status, body) => match body.as_ref().and_then(|body| body["error"].as_str()) {
-            Some(error) => bail!("{error}"),
-            None => bail!("{base} answered {status}, not as Headroom does: is --url right?"),
+        (_, body) => match body.as_ref().and_then(|body| body["error"].as_str()) {
+            Some(error) => refused(error.to_owned()),
+            None => refused(format!("{base} answered {status}, not as Headroom does: is --url right?")),
         },
     }
+}
+
+/// One for all requests: a long list is sent in many.
+fn client() -> anyhow::Result<reqwest::Client> {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("no HTTP client")?;
+    Ok(CLIENT.get_or_init(|| client).clone())
 }
 
 fn unreached(url: &Url, error: &reqwest::Error) -> anyhow::Error {
@@ -84,7 +135,8 @@ fn unreached(url: &Url, error: &reqwest::Error) -> anyhow::Error {
     }
 }
 
-fn read<T: DeserializeOwned>(url: &Url, answer: Value) -> anyhow::Result<T> {
+/// An answer as what it should be.
+pub(crate) fn read<T: DeserializeOwned>(url: &Url, answer: Value) -> anyhow::Result<T> {
     let read = serde_json::from_value(answer);
     read.with_context(|| format!("{url} answered in another form: is it of another version?"))
 }

@@ -1,4 +1,4 @@
-//! The HTTP edge of the local runner: `POST /vapi`, `POST /campaigns`, the console's routes, and the SQS
+//! The HTTP edge of the local runner: `POST /vapi`, the console's routes, and the SQS
 //! protocol for the campaign queue.
 
 use std::net::SocketAddr;
@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, post};
+use axum::routing::any;
 use console::Console;
-use headroom::core::campaign::Message;
-use headroom::vapi::Secret;
 use rustack_sqs_core::handler::RustackSqsHandler;
 use rustack_sqs_http::dispatch::dispatch_operation;
 use rustack_sqs_http::response::error_to_response;
@@ -32,7 +30,6 @@ pub(crate) struct Edge {
     pub(crate) console: Arc<Console>,
     pub(crate) engines: Arc<Engines>,
     pub(crate) inbox: Inbox,
-    pub(crate) admin_token: Secret,
 }
 
 /// Largest body: a campaign of 100,000 leads with variables.
@@ -46,11 +43,12 @@ const MAX_LAMBDA: usize = 6 * 1024 * 1024;
 pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
     let router = Router::new()
         .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_LAMBDA)))
-        .route("/campaigns", post(campaigns))
-        .route("/campaigns/{id}/resume", post(resume))
+        .route(console::CAMPAIGNS, any(campaigns))
+        .route(&format!("{}/{{*id}}", console::CAMPAIGNS), any(operate))
         .route(console::STATUS, any(operate))
         .route(console::LINES, any(operate))
         .route(&format!("{}{{*agent}}", console::RESERVES), any(operate))
+        .route(&format!("{}{{*name}}", console::QUOTAS), any(operate))
         .route(console::CHANGES, any(operate))
         .route(&format!("{}{{*id}}", console::WHY), any(operate))
         .fallback(sqs)
@@ -77,6 +75,14 @@ async fn operate(State(edge): State<Edge>, request: Request) -> Response {
     }
 }
 
+/// The same, for what may be a campaign message.
+async fn campaigns(State(edge): State<Edge>, request: Request) -> Response {
+    match read(request, MAX_BODY).await {
+        Some(request) => written(edge.console.handle(request).await),
+        None => error(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 MiB or broke off"),
+    }
+}
+
 /// A request as Lambda hands it to a function; nothing if its body is larger than `most`.
 async fn read(request: Request, most: usize) -> Option<lambda_http::Request> {
     let (parts, body) = request.into_parts();
@@ -93,47 +99,6 @@ fn error(status: StatusCode, text: &str) -> Response {
     (status, axum::Json(json!({ "error": text }))).into_response()
 }
 
-/// Whether a request carries the admin token, compared without a hint of how far it was right.
-fn is_admin(edge: &Edge, headers: &HeaderMap) -> bool {
-    use headroom::vapi::signature::bearer_matches;
-    bearer_matches(std::slice::from_ref(&edge.admin_token), headers)
-}
-
-fn unauthorized() -> Response {
-    error(StatusCode::UNAUTHORIZED, "send the admin token as Authorization: Bearer TOKEN")
-}
-
-async fn campaigns(State(edge): State<Edge>, headers: HeaderMap, body: Bytes) -> Response {
-    if !is_admin(&edge, &headers) {
-        return unauthorized();
-    }
-    let Ok(body) = std::str::from_utf8(&body) else {
-        return error(StatusCode::BAD_REQUEST, "the body is not UTF-8");
-    };
-    // Whoever posts it wants to know now, not from a dead-letter queue.
-    let message = match Message::parse(body.as_bytes()) {
-        Ok(message) => message,
-        Err(refused) => return error(StatusCode::BAD_REQUEST, &refused.to_string()),
-    };
-    if let Err(failed) = edge.inbox.accept(&edge.engines, body).await {
-        tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
-        return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
-    }
-    let answer = match message {
-        Message::Leads { spec, leads, bad } => json!({
-            "campaign": spec.id.as_str(),
-            "leads": leads.len(),
-            "refused": bad.iter().map(|lead| json!({ "index": lead.index, "reason": lead.reason })).collect::<Vec<_>>(),
-        }),
-        Message::Resume(id) => json!({ "campaign": id.as_str() }),
-    };
-    (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
-}
-
-async fn resume(State(edge): State<Edge>, headers: HeaderMap, Path(id): Path<String>) -> Response {
-    campaigns(State(edge), headers, Bytes::from(json!({ "resume": id }).to_string())).await
-}
-
 /// The SQS protocol, from this machine only: nobody checks its signatures here.
 async fn sqs(
     State(edge): State<Edge>,
@@ -145,7 +110,7 @@ async fn sqs(
         return error(
             StatusCode::NOT_FOUND,
             "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT \
-             and /quotas/NAME, GET /changes, GET /why/ID, and the SQS protocol (JSON)",
+             and /quotas/NAME, GET /changes, GET /why/ID, the rest of /campaigns, and the SQS protocol (JSON)",
         );
     }
     if !peer.ip().to_canonical().is_loopback() {

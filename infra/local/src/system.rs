@@ -14,6 +14,7 @@ use headroom::core::pool::Policy;
 use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
 use headroom::flows::{App, Memory, SystemClock, main_pool, random_nonce};
+use headroom::inlet::Inlet;
 use headroom::logging::chain;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
@@ -111,12 +112,13 @@ impl System {
         };
 
         let webhook = Arc::new(Webhook::new((*app).clone(), settings.callers));
+        // By way of the own address, where what is sent to the queue is kept first.
+        let inlet = Inlet::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.campaigns_url);
         let edge = server::Edge {
             webhook,
-            console: Arc::new(Console::new((*app).clone(), settings.admin_token.clone())),
+            console: Arc::new(Console::new((*app).clone(), settings.admin_token, inlet)),
             engines: engines.clone(),
             inbox: inbox.clone(),
-            admin_token: settings.admin_token,
         };
         system.tasks.spawn(server::serve(listener, edge));
 

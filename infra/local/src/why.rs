@@ -184,7 +184,7 @@ fn expectation(expected: &Expected, begin: &str) -> String {
 }
 
 /// What a rule's name stands for.
-fn meaning(rule: &str) -> String {
+pub(crate) fn meaning(rule: &str) -> String {
     let words = match rule {
         "limit" => "every line of the pool was held",
         "headroom" => "the shared lines are in use, but for the headroom that is left to callers",
@@ -208,7 +208,8 @@ fn meaning(rule: &str) -> String {
     format!("{words} (rule {rule})")
 }
 
-fn utc(at: Timestamp) -> String {
+/// An instant for people.
+pub(crate) fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

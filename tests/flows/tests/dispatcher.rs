@@ -281,8 +281,8 @@ async fn a_wrong_configuration_pauses_the_campaign_and_a_resume_goes_on() {
     invoke(&world, batch(&[campaign(3)])).await;
     let status = world.app.status().await.unwrap();
     assert_eq!(
-        (status.campaigns[0].state, status.campaigns[0].leads.ready, status.pools[0].total),
-        ("paused", 3, 0)
+        (status.campaigns[0].state.clone(), status.campaigns[0].leads.ready, status.pools[0].total),
+        ("paused".to_owned(), 3, 0)
     );
     let reason = status.campaigns[0].reason.clone().unwrap();
     assert!(reason.contains("Couldn't find the assistant") && reason.contains("resume"), "{reason}");

@@ -361,7 +361,7 @@ async fn an_account_error_pauses_all_campaigns_of_its_organisation_with_the_cure
     states.sort();
     let reason = "a call ended with call.start.error-subscription-insufficient-credits: add credits at Vapi \
                   (Settings, Billing), then resume";
-    let state = |id: &str, state, reason: &str| (id.to_owned(), state, reason.to_owned());
+    let state = |id: &str, state: &str, reason: &str| (id.to_owned(), state.to_owned(), reason.to_owned());
     assert_eq!(
         states,
         [state("first", "paused", reason), state("second", "paused", reason), state("theirs", "running", "")]

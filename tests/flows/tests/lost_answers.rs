@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use headroom::core::campaign::Message;
+use headroom::core::campaign::{CampaignState, Message};
 use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, MessageCode, Token};
 use headroom::core::lead::{End, Outcome};
 use headroom::core::pool::{Counts, Policy, Tally};
@@ -85,7 +85,7 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     let (code, message) = (CampaignCode::of(&spec.id), MessageCode::of(body));
 
     // Taken in: once, and counted once.
-    lossy.losing().put_campaign(&spec, now).await.expect("stored");
+    lossy.losing().put_campaign(&spec, &CampaignState::Running, now).await.expect("stored");
     let stored = lossy.losing().put_lead(&code, &message, &leads[0], now).await.expect("stored");
     assert!(matches!(stored, Stored::New | Stored::Again));
     lossy.losing().count_message(&code, &message, 1).await.expect("counted");

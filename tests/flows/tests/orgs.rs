@@ -149,7 +149,7 @@ async fn a_campaign_of_an_organisation_without_a_key_is_paused_and_says_what_to_
     assert_eq!(scene.dispatch().await.counts.total, 0);
     let code = CampaignCode::of(&"c".parse().unwrap());
     let campaign = scene.app.table.read_campaign(&code).await.unwrap().unwrap();
-    let CampaignState::Paused { reason } = campaign.state else { panic!("{:?}", campaign.state) };
+    let CampaignState::Paused { reason, .. } = campaign.state else { panic!("{:?}", campaign.state) };
     assert!(reason.contains("sales") && reason.contains("HEADROOM_VAPI_KEY"), "{reason}");
 }
 

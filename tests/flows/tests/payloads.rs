@@ -532,13 +532,17 @@ async fn play(engine: &World, case: &Case) {
             (without(pool, &key), lead, vec![item, ledger, record], true)
         }
         Effect::Spared(_) => {
-            (without(pool, &key), moved(|_| LeadState::Ready, 0, 1), vec![item, ledger, record], true)
+            // A failure of somebody's, which their breaker counts.
+            let health = "POOL#main HEALTH".to_owned();
+            (without(pool, &key), moved(|_| LeadState::Ready, 0, 1), vec![item, ledger, record, health], true)
         }
         Effect::BackAndRest => {
             let mut pool = without(pool, &key);
             pool.hold_until = now + SignedDuration::from_secs(2);
             pool.hold_count = 1;
-            (pool, moved(|_| LeadState::Ready, 0, 0), vec![item, ledger, record, waits], true)
+            // Outbound yields, too.
+            let health = "POOL#main HEALTH".to_owned();
+            (pool, moved(|_| LeadState::Ready, 0, 0), vec![item, ledger, record, waits, health], true)
         }
     };
     // The line-time that its call had counts for the campaign's turn.

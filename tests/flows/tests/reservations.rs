@@ -199,9 +199,15 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
 
 /// Takes in a campaign of an agent.
 async fn campaign(world: &World, id: &str, agent: &str, leads: u32) {
+    ranked(world, id, "normal", agent, leads).await;
+}
+
+/// Takes in a campaign of an agent with a priority.
+async fn ranked(world: &World, id: &str, priority: &str, agent: &str, leads: u32) {
     let leads: Vec<Value> =
         (0..leads).map(|n| json!({ "id": format!("{n}"), "number": format!("+1555{n:07}") })).collect();
-    let campaign = json!({ "id": id, "assistantId": "as", "phoneNumberId": "ph", "agent": agent });
+    let campaign =
+        json!({ "id": id, "assistantId": "as", "phoneNumberId": "ph", "agent": agent, "priority": priority });
     let message = json!({ "campaign": campaign, "leads": leads });
     world.app.take_in(message.to_string().as_bytes()).await.unwrap();
     // The next one is younger.
@@ -650,12 +656,13 @@ async fn s4_29_with_nothing_shared_nobody_exceeds_their_reserve() {
     }
 }
 
-/// S4-31: at the limit calls wait and go out in order as lines become free; none is dropped.
+/// S4-31: at the limit calls wait and go out in order as lines become free; none is dropped. In the order of the list
+/// within a campaign, and of priority among campaigns; equal ones share by weight.
 #[tokio::test]
 async fn s4_31_waiting_calls_go_out_in_order_and_none_is_dropped() {
     let scene = Scene::of(2).await;
     let world = &scene.world;
-    campaign(world, "first", "A", 4).await;
+    ranked(world, "first", "high", "A", 4).await;
     campaign(world, "second", "B", 3).await;
     assert_eq!(dispatch(world).await, dialed([("first", vec![0, 1])]));
     let order = [("first", 2), ("first", 3), ("second", 0), ("second", 1), ("second", 2)];
@@ -819,14 +826,14 @@ async fn s4_x4_a_limit_that_falls_below_the_reserves_is_flagged() {
 async fn s4_x5_a_campaign_with_its_own_reserve_free_passes_one_that_waits() {
     let scene = Scene::with(5, Kind::Outbound, &[("A", 2)]).await;
     let world = &scene.world;
-    campaign(world, "shared", "B", 6).await;
+    ranked(world, "shared", "high", "B", 6).await;
     campaign(world, "own", "A", 5).await;
     assert_eq!(dispatch(world).await, dialed([("own", vec![0, 1]), ("shared", vec![0, 1, 2])]));
     assert_eq!((ready(world, "shared").await, ready(world, "own").await), (3, 3));
-    // A line of the reserve is A's, though B's campaign is the older one.
+    // A line of the reserve is A's, though B's campaign goes before it.
     hang_up(world, "own", 1).await;
     assert_eq!(dispatch(world).await, dialed([("own", vec![2])]));
-    // A shared one is the older campaign's, in its order.
+    // A shared one is the higher campaign's, in its order.
     hang_up(world, "shared", 1).await;
     assert_eq!(dispatch(world).await, dialed([("shared", vec![3])]));
     // With both, each has its own.

@@ -35,7 +35,7 @@ fn bodies(name: &str) -> Vec<String> {
 /// Its settings, the leads that can be called, and the places of those that cannot.
 fn campaign(body: &str) -> (Spec, Vec<NewLead>, Vec<usize>) {
     match Message::parse(body.as_bytes()).expect("a campaign message") {
-        Message::Leads { spec, leads, bad } => {
+        Message::Leads { spec, leads, bad, .. } => {
             (*spec, leads, bad.into_iter().map(|lead| lead.index).collect())
         }
         Message::Resume(id) => panic!("resumes {id}"),

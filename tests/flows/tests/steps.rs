@@ -515,7 +515,7 @@ async fn a_campaign_that_is_being_taken_in_is_not_finished() {
     };
     let state = async || world.table().read_campaign(&code("c")).await.unwrap().unwrap().state;
     let until = world.clock.now() + SignedDuration::from_mins(5);
-    world.table().put_campaign(&spec, world.clock.now()).await.unwrap();
+    world.table().put_campaign(&spec, &CampaignState::Running, world.clock.now()).await.unwrap();
     app.dispatch(until).await.unwrap();
     assert_eq!(state().await, CampaignState::Running);
     // Taken in to the end, it has no leads, and is over.
@@ -543,10 +543,10 @@ async fn a_campaign_is_not_finished_over_leads_that_came_meanwhile() {
 async fn a_paused_campaign_takes_leads_in_and_waits_for_its_resume() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
     let claim = world.lead("c", "first").await.unwrap();
-    let table = world.table();
-    assert!(table.pause_campaign(&claim.campaign, "the assistant is gone").await.unwrap());
-    assert!(!table.pause_campaign(&claim.campaign, "again").await.unwrap(), "the first reason stays");
-    let paused = CampaignState::Paused { reason: "the assistant is gone".into() };
+    let (table, now) = (world.table(), world.clock.now());
+    assert!(table.pause_campaign(&claim.campaign, "the assistant is gone", now).await.unwrap());
+    assert!(!table.pause_campaign(&claim.campaign, "again", now).await.unwrap(), "the first reason stays");
+    let paused = CampaignState::Paused { reason: "the assistant is gone".into(), by: None, at: Some(now) };
     take_in(&world, &message("c", &[lead("second")])).await;
     let state = async || table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     assert_eq!((state().await.state, state().await.leads), (paused, Some(2)));
@@ -590,7 +590,10 @@ async fn a_count_that_was_not_written_is_made_good() {
     else {
         panic!("leads were sent")
     };
-    assert!(matches!(table.put_campaign(&spec, world.clock.now()).await.unwrap(), Opened::New));
+    assert!(matches!(
+        table.put_campaign(&spec, &CampaignState::Running, world.clock.now()).await.unwrap(),
+        Opened::New
+    ));
     for lead in &leads[..2] {
         table.put_lead(&code("c"), &MessageCode::of(body.as_bytes()), lead, world.clock.now()).await.unwrap();
     }

@@ -398,7 +398,11 @@ async fn a_waiting_lead_is_told_what_stands_in_its_way() {
     let opens = "2026-03-27T08:00:00Z".parse().unwrap();
     assert_eq!(obstacle(&world, "morning/0").await, Obstacle::Window { until: Some(opens) });
 
-    world.table().pause_campaign(&CampaignCode::of(&"c".parse().unwrap()), "mend it").await.unwrap();
+    world
+        .table()
+        .pause_campaign(&CampaignCode::of(&"c".parse().unwrap()), "mend it", world.clock.now())
+        .await
+        .unwrap();
     assert_eq!(obstacle(&world, "c/0").await, Obstacle::Paused { reason: "mend it".into() });
 }
 
@@ -407,7 +411,7 @@ async fn a_lead_is_told_of_through_its_calls_and_its_number_never() {
     let world = World::start(policy(2, 2, 0)).await.unwrap();
     let number = "+15555550142";
     let message = json!({
-        "campaign": { "id": "may/2026", "assistantId": "as", "phoneNumberId": "ph" },
+        "campaign": { "id": "may/2026", "assistantId": "as", "phoneNumberId": "ph", "retry": { "jitter": 0 } },
         "leads": [{ "number": number }],
     });
     world.app.take_in(message.to_string().as_bytes()).await.unwrap();

@@ -38,9 +38,10 @@ const HOURS: &str = "functions/headroom/src/core/hours.rs";
 const PEOPLE: &str = "functions/headroom/src/table/people.rs";
 const BREAKER: &str = "functions/headroom/src/core/breaker.rs";
 const HEALTH: &str = "functions/headroom/src/core/health.rs";
+const CAMPAIGNS: &str = "functions/headroom/src/flows/campaigns.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 77] = [
+pub const BUGS: [Bug; 84] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -185,8 +186,8 @@ pub const BUGS: [Bug; 77] = [
     Bug {
         name: "dialed although its deadline is over",
         file: DIAL,
-        good: "        if now + self.timers.dial_timeout() >= *deadline || !open {",
-        bad: "        if !open {",
+        good: "        if now + self.timers.dial_timeout() >= *deadline || !open || !runs {",
+        bad: "        if !open || !runs {",
     },
     Bug {
         name: "leads of a message that died half-way are not counted",
@@ -477,7 +478,7 @@ pub const BUGS: [Bug; 77] = [
     Bug {
         name: "a person is dialed before they are asked",
         file: DIAL,
-        good: "        match self.ask_leave(&lead, now).await {",
+        good: "        match self.ask_leave(&lead, self.clock.now()).await {",
         bad: "        match Ok::<Leave, TableError>(Leave::Given) {",
     },
     Bug {
@@ -515,6 +516,57 @@ pub const BUGS: [Bug; 77] = [
         file: HEALTH,
         good: "        self.lowered = (lowered.lines < load.top).then_some(lowered);",
         bad: "        self.lowered = Some(lowered);",
+    },
+    Bug {
+        name: "cancel forgets leads that wait for a retry",
+        file: CAMPAIGNS,
+        good: "            let waiting = table.waiting_leads(&code, self.campaign.lanes, PAGE).await?;",
+        bad: "            let due = table.ready_leads(&code, self.campaign.lanes, self.app.clock.now(), 256).await?;
+            let waiting: Vec<_> = due.into_iter().map(|lead| lead.next.lead).collect();",
+    },
+    Bug {
+        name: "a pause is seen by the next invocation only",
+        file: CAMPAIGNS,
+        good: "        Ok(campaign.filter(|campaign| campaign.state == CampaignState::Running))",
+        bad: "        Ok(campaign)",
+    },
+    Bug {
+        name: "cancel ends leads that somebody has just claimed",
+        file: LEADS,
+        good: "\"st = :ready AND (attribute_not_exists(run) OR run <= :run)\"",
+        bad: "\"(st = :ready OR st <> :ready) AND (attribute_not_exists(run) OR run <= :run)\"",
+    },
+    Bug {
+        name: "a cancelled campaign's figures are those of the ledger",
+        file: CAMPAIGNS,
+        good: "        self.app.finish_if_over(&self.campaign, &pool).await?;",
+        bad: "        let tally = pool.campaigns.get(&code).cloned().unwrap_or_default();
+        let (done, failed) = (tally.done, tally.failed);
+        if tally.held == 0 {
+            let counted = crate::table::leads::LeadCount { total: done + failed, done, failed };
+            if table.finish_campaign(&self.campaign, counted).await? {
+                table.close_campaign(&pool, &code).await?;
+            }
+        }",
+    },
+    Bug {
+        name: "a finish of the run before ends the rerun",
+        file: "functions/headroom/src/table/campaigns.rs",
+        good: "            .condition_expression(format!(\"st = :from AND leads = :leads AND {run}\"))",
+        bad: "            .condition_expression(format!(\"st = :from AND leads = :leads AND ({run} OR attribute_exists(pk))\"))",
+    },
+    Bug {
+        name: "a rerun runs before its leads are ready",
+        file: "functions/headroom/src/core/life.rs",
+        good: "            (Self::Rerun { only }, Finished | Cancelled) => Next::To(Rerunning {",
+        bad: "            (Self::Rerun { .. }, Finished | Cancelled) => Next::To(Running),
+            (Self::Rerun { only }, Draft) => Next::To(Rerunning {",
+    },
+    Bug {
+        name: "a draft is dialed as it comes",
+        file: INTAKE,
+        good: "if draft { CampaignState::Draft } else",
+        bad: "if draft && bad.len() > 7 { CampaignState::Draft } else",
     },
 ];
 

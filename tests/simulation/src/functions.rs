@@ -29,6 +29,7 @@ use crate::boundary::{Aws, Timers as SdkTimers, ToVapi};
 use crate::clock::ProcessClock;
 use crate::faults::Service;
 use crate::items::Said;
+use crate::life::Ask;
 use crate::plan::{SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::process::{Function, Process};
 use crate::queues::Message;
@@ -260,6 +261,19 @@ impl World {
     pub async fn health(self: &Arc<Self>) -> Option<HealthStatus> {
         let asked = self.invoke(Function::Console, |app| async move { app.status().await });
         asked.await?.ok()?.pools.swap_remove(0).health
+    }
+
+    /// Somebody asks something of a campaign.
+    pub(crate) async fn ask(self: &Arc<Self>, id: String, ask: Ask) {
+        self.invoke(Function::Console, |app| async move {
+            let Ok(id) = id.parse() else { return };
+            // Refused or not: what came of it is checked on the items.
+            let _ = match &ask {
+                Ask::Wish(wish) => app.ask_campaign(&id, wish, "ada").await,
+                Ask::Edit(patch) => app.edit_campaign(&id, patch, "ada").await,
+            };
+        })
+        .await;
     }
 
     /// The hourly backfill. Whether it went through.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use headroom::core::ids::CampaignCode;
+use headroom::core::life::Wish;
 use headroom::core::pool::Policy;
 use headroom::core::reserve::Reserve;
 use headroom::flows::operate::Asked;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use vapi_sim::{CallSeen, CallTruth, Counter, Faults as VapiFaults, Traffic};
 
 use crate::faults::{Point, Script};
+use crate::life::{Ask, is_over};
 use crate::plan::{AGENTS, Change, LATE, Plan, SIBLING_ID, agent};
 use crate::promises::{Moment, Violation};
 use crate::queues::Queue;
@@ -210,6 +212,11 @@ impl World {
                 let world = self.clone();
                 tokio::spawn(async move { world.operate(asked).await });
             }
+            Change::Ask(id, ask) => {
+                self.note("asked", || format!("somebody asks of {id}: {ask:?}"));
+                let world = self.clone();
+                tokio::spawn(async move { world.ask(id, ask).await });
+            }
             Change::Lines(lines) => {
                 self.note("lines", || format!("Vapi has {lines} lines from now on"));
                 self.vapi().set_lines(lines);
@@ -280,6 +287,28 @@ impl World {
         if let Some(sibling) = &self.plan.sibling {
             self.vapi().set_org_traffic(SIBLING_ID, quiet(&sibling.traffic));
         }
+        for _ in 0..self.plan.life.reruns {
+            self.until_all_over(lines).await?;
+            self.rerun_all().await;
+        }
+        // A rerun that somebody asked for in time may be carried out as late as now.
+        loop {
+            self.until_all_over(lines).await?;
+            self.note("over", || "every lead has its outcome".into());
+            while self.vapi().live().total() > 0 {
+                tokio::time::sleep(MINUTE / 2).await;
+            }
+            tokio::time::sleep(self.plan.aftermath).await;
+            if self.is_over() {
+                break;
+            }
+        }
+        self.until_well().await?;
+        lock(&self.promises).at_end(self.vapi(), self.clock.now())
+    }
+
+    /// Waits until every lead has its outcome, and every campaign with it.
+    async fn until_all_over(self: &Arc<Self>, lines: u32) -> Result<(), Violation> {
         let latest = Instant::now() + PATIENCE;
         while !self.is_over() {
             if Instant::now() > latest {
@@ -293,16 +322,11 @@ impl World {
                 return Err(Violation { promise: "P4", text });
             }
             self.redrive()?;
+            self.start_drafts().await;
             self.mend(lines).await;
             tokio::time::sleep(MINUTE / 2).await;
         }
-        self.note("over", || "every lead has its outcome".into());
-        while self.vapi().live().total() > 0 {
-            tokio::time::sleep(MINUTE / 2).await;
-        }
-        tokio::time::sleep(self.plan.aftermath).await;
-        self.until_well().await?;
-        lock(&self.promises).at_end(self.vapi(), self.clock.now())
+        Ok(())
     }
 
     /// Gives outbound the lines that an operator may have taken from it, by a wish that came as late as this.
@@ -314,12 +338,35 @@ impl World {
         }
     }
 
+    /// Starts what is still a draft.
+    async fn start_drafts(self: &Arc<Self>) {
+        for id in &self.plan.life.drafts {
+            if self.state_of(id).as_deref() == Some("draft") {
+                self.ask(id.clone(), Ask::Wish(Wish::Start)).await;
+            }
+        }
+    }
+
+    /// Those who were not reached are called once more.
+    async fn rerun_all(self: &Arc<Self>) {
+        for campaign in &self.plan.campaigns {
+            self.note("rerun", || format!("{} is rerun", campaign.id));
+            let only = self.plan.life.only.clone();
+            self.ask(campaign.id.clone(), Ask::Wish(Wish::Rerun { only })).await;
+        }
+    }
+
+    fn state_of(&self, id: &str) -> Option<String> {
+        let code = CampaignCode::of(&id.parse().expect("plans give good ids"));
+        lock(&self.promises).campaigns.get(code.as_str()).map(|seen| seen.state.clone())
+    }
+
     fn is_over(&self) -> bool {
         let promises = lock(&self.promises);
         let leads: usize = self.plan.campaigns.iter().map(|campaign| campaign.leads.len()).sum();
         promises.leads.len() == leads
             && promises.leads.values().all(|lead| lead.is_over())
-            && promises.campaigns.values().all(|campaign| campaign.state == "finished")
+            && promises.campaigns.values().all(|campaign| is_over(&campaign.state))
     }
 
     /// What an operator does when all is well again: looks after dead letters and paused campaigns.
@@ -335,18 +382,8 @@ impl World {
                 self.queues.campaigns.send(body, Duration::ZERO);
             }
         }
-        let paused = {
-            let promises = lock(&self.promises);
-            self.plan
-                .campaigns
-                .iter()
-                .filter(|campaign| {
-                    let code = CampaignCode::of(&campaign.id.parse().expect("plans give good ids"));
-                    promises.campaigns.get(code.as_str()).is_some_and(|seen| seen.state == "paused")
-                })
-                .map(|campaign| campaign.id.clone())
-                .collect::<Vec<_>>()
-        };
+        let ids = self.plan.campaigns.iter().map(|campaign| campaign.id.clone());
+        let paused: Vec<_> = ids.filter(|id| self.state_of(id).as_deref() == Some("paused")).collect();
         for id in paused {
             self.note("resumed", || format!("{id} is resumed"));
             self.queues.campaigns.send(json!({ "resume": id }).to_string(), Duration::ZERO);

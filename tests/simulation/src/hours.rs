@@ -78,7 +78,7 @@ impl Span {
     fn json(self) -> Value {
         let clock = |minute: u16| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
         let end = self.start + self.length;
-        let end = if end % DAY == 0 { "24:00".to_owned() } else { clock(end) };
+        let end = if end.is_multiple_of(DAY) { "24:00".to_owned() } else { clock(end) };
         let days: Vec<&str> = (0..7).filter(|day| self.days & (1 << day) != 0).map(|day| DAYS[day]).collect();
         json!({ "days": days, "start": clock(self.start), "end": end })
     }
@@ -127,6 +127,11 @@ pub struct Hours {
 }
 
 impl Hours {
+    /// Whether there is no law.
+    pub(crate) fn is_lawless(&self) -> bool {
+        matches!(self.law, Law::None)
+    }
+
     /// In a third of the seeds, drawn apart. The campaigns' leads get numbers all over the world.
     pub(crate) fn of(seed: u64, campaigns: &mut [Campaign], chaos: Duration) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed ^ 0x00c1_0c5e);

@@ -229,6 +229,7 @@ pub struct Lead {
     pub(crate) claims: i64,
     pub(crate) attempts: i64,
     pub(crate) token: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// A campaign, as the item says.
@@ -365,12 +366,18 @@ impl Lead {
             claims: number(item, "claims"),
             attempts: number(item, "att"),
             token: text(item, "tok"),
+            reason: text(item, "reason"),
         }
     }
 
     /// Whether it has its final outcome.
     pub fn is_over(&self) -> bool {
         matches!(self.state.as_str(), "done" | "failed")
+    }
+
+    /// Whether it ended with its campaign. The ledger does not count it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.state == "failed" && self.reason.as_deref() == Some("cancelled")
     }
 
     /// Whether a claim of it holds a line.

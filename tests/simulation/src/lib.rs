@@ -12,6 +12,7 @@
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
 //! | [`troubles`] | what calls need fails for a while, and what is promised meanwhile |
+//! | [`life`] | what people ask of campaigns, and what is promised about it |
 //! | [`others`] | what is promised about lines that others of the subscription use |
 //! | [`sweep`], [`points`] | many seeds; every fault point |
 //! | [`conditions`], [`weaken`] | each part of each condition taken out: who misses it |
@@ -34,6 +35,7 @@ pub mod functions;
 pub mod history;
 pub mod hours;
 pub mod items;
+pub mod life;
 pub mod naming;
 pub mod others;
 pub mod plan;

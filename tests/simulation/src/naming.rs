@@ -51,6 +51,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
             keys if keys.contains("due") => "ready_leads",
             _ => "first_due",
         },
+        "Query" if text("KeyConditionExpression").contains(":last") => "page_leads",
         "Query" if text("KeyConditionExpression").contains(":campaign") => "list_campaigns",
         "Query" if text("KeyConditionExpression").contains(":lead") => "count_leads",
         "Query" if text("KeyConditionExpression").contains(":change") => "list_changes",
@@ -127,6 +128,10 @@ fn of_lead(json: &Value, update: &str) -> &'static str {
         "mark_unknown"
     } else if update.contains("st = :st") {
         "settle"
+    } else if update.contains("att = :zero") {
+        "rerun_lead"
+    } else if update.contains("st = :failed") {
+        "cancel_lead"
     } else if update.contains("st = :ready") {
         "give_back"
     } else if update.contains("claims = :claim") {
@@ -155,9 +160,14 @@ fn of_campaign(json: &Value, update: &str) -> &'static str {
     match update {
         update if update.contains(":total") => "finish_campaign",
         update if update.contains("lanes = ") => "note_lanes",
+        update if update.contains("st = :to") => "change_campaign",
+        update if update.contains("spec = :spec") => "edit_campaign",
+        update if update.contains("swept_until = :until") && gives(":held") => "sweep_on",
+        update if update.contains("swept_until = :until") => "hold_sweep",
+        update if update.contains("st = :cancelling") => "recancel_campaign",
+        _ if gives(":rerunning") => "run_again",
         update if update.contains("st = :paused") => "pause_campaign",
-        update if update.contains("st = :running") && gives(":finished") => "reopen_campaign",
-        update if update.contains("st = :running") => "resume_campaign",
+        update if update.contains("st = :running") => "reopen_campaign",
         other => panic!("no name for a write of a campaign: {other}"),
     }
 }

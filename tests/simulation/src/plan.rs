@@ -21,6 +21,7 @@ use vapi_sim::{
 use crate::again::Again;
 use crate::faults::{Outage, Rates, Service};
 use crate::hours::Hours;
+use crate::life::{self, Ask, Life};
 use crate::troubles::{self, Trouble};
 use crate::turns::{self, Turn};
 
@@ -41,6 +42,8 @@ pub enum Change {
     ForeignDial,
     /// A person says in a call that they do not want to be called any more: their number.
     Refuse(String),
+    /// Somebody asks something of the campaign of this id.
+    Ask(String, Ask),
 }
 
 /// One campaign, as far as its end is checked.
@@ -162,6 +165,8 @@ pub struct Plan {
     pub hours: Hours,
     /// Whether the hourly backfill runs, for which some hours are missing.
     pub backfill: bool,
+    /// How its campaigns live.
+    pub life: Life,
 }
 
 /// A message that can never be read.
@@ -251,7 +256,8 @@ impl Plan {
             let calm = chaos + Duration::from_secs(1);
             changes.push((calm, Change::Operate(Asked { quota: lifted, ..Asked::default() })));
         }
-        if let Some((campaign, more)) = crate::trunks::met_often(seed, chaos) {
+        // Its people are in no zone: where a law holds, their hours may be tomorrow.
+        if let Some((campaign, more)) = crate::trunks::met_often(seed, chaos).filter(|_| hours.is_lawless()) {
             campaigns.push(campaign);
             changes.extend(more);
         }
@@ -328,6 +334,7 @@ impl Plan {
             // The longest freeze, a pass after it, and some time for that.
             aftermath: Duration::from_secs(480),
             rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
+            life: Life::default(),
         };
         plan.telephony.setup_failure = failing.unwrap_or(plan.telephony.setup_failure);
         if plan.sibling.is_some() && o.u8(0..4) > 0 {
@@ -337,6 +344,7 @@ impl Plan {
             plan.telephony.api_latency_ms.1 = 400.0;
             plan.counter.lag_seconds = plan.counter.lag_seconds.min(3.0);
         }
+        life::draw(&mut plan);
         plan
     }
 }
@@ -405,7 +413,7 @@ fn some_sizes(seed: u64) -> Sizes {
     Sizes { single: chance.u32(1..=3), shard: chance.u32(1..=4) }
 }
 
-fn some_time(c: &mut fastrand::Rng, until: Duration) -> Duration {
+pub(crate) fn some_time(c: &mut fastrand::Rng, until: Duration) -> Duration {
     until.mul_f64(c.f64())
 }
 

@@ -102,6 +102,7 @@ pub fn scenarios() -> Vec<Scenario> {
             rejects: "",
             hours: Hours::default(),
             backfill: true,
+            life: Default::default(),
         }
     };
     let callers = Traffic { inbound_per_hour: 60.0, ask_assistant: true, ..Traffic::default() };

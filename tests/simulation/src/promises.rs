@@ -12,6 +12,7 @@ use vapi_sim::{CallTruth, Sim};
 
 use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
+use crate::life::{Lives, is_over};
 use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW, Plan};
 use crate::troubles::{self, HealthSeen};
@@ -76,6 +77,10 @@ pub struct Promises {
     calling: Hours,
     /// What people want.
     wishes: Wishes,
+    /// Claims that leads had when they were last made ready by a rerun.
+    reran: BTreeMap<(String, String), i64>,
+    /// What people ask of the campaigns.
+    lives: Lives,
     /// The ledger's items after the last write, by their keys.
     pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
@@ -111,9 +116,11 @@ impl Promises {
         others: Others,
         calling: Hours,
         wishes: Wishes,
+        lives: Lives,
         keep_moments: bool,
     ) -> Self {
-        Self { asked, others, calling, wishes, moments: keep_moments.then(Vec::new), ..Self::default() }
+        let moments = keep_moments.then(Vec::new);
+        Self { asked, others, calling, wishes, lives, moments, ..Self::default() }
     }
 
     /// The moments that were kept.
@@ -154,7 +161,7 @@ impl Promises {
                 let turn = Timestamp::from_microsecond(number(item, "due")).unwrap_or(now);
                 self.calling.gave_up(campaign, &text(item, "num").unwrap_or_default(), turn, now)?;
             }
-            self.lead_written(code.to_owned(), reference.to_owned(), Lead::of(item), now)
+            self.lead_written(by, code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
             let seen = CampaignSeen {
                 state: text(item, "st").unwrap_or_default(),
@@ -164,7 +171,7 @@ impl Promises {
             };
             self.turns.campaign_written(code, &seen.state, now);
             self.campaigns.insert(code.to_owned(), seen);
-            Ok(())
+            self.lives.written(code, item, now)
         } else if let Some(number) = pk.strip_prefix("PERSON#") {
             self.wishes.written(number, item)
         } else if sk == "HEALTH" {
@@ -308,7 +315,7 @@ impl Promises {
                         held.is_some() && held == lead.token.as_ref()
                     });
                     let ghost = self.ghosts.contains_key(&line);
-                    of == code && lead.state == state && (ghost || !held)
+                    of == code && lead.state == state && !lead.is_cancelled() && (ghost || !held)
                 };
                 self.leads.iter().filter(counts).count() as i64
             };
@@ -400,7 +407,7 @@ impl Promises {
             format!("{ours} lines for outbound while it rests for {} ms", before.rest_until - latest)
         })?;
         for (code, (now, ..)) in &ledger.campaigns {
-            let cap = self.asked.get(code).and_then(|campaign| campaign.cap).map_or(i64::MAX, i64::from);
+            let cap = self.lives.cap(code);
             let had = before.campaigns.get(code).map_or(0, |tally| tally.0);
             let held = |item: &Ledger| item.campaigns.get(code).map_or(0, |tally| tally.0);
             let held: i64 = self.ledger.values().map(held).sum();
@@ -519,7 +526,14 @@ impl Promises {
     }
 
     /// P4: a lead is ready, or holds a line, or is over for good.
-    fn lead_written(&mut self, code: String, reference: String, lead: Lead, now: Timestamp) -> Checked {
+    fn lead_written(
+        &mut self,
+        by: &str,
+        code: String,
+        reference: String,
+        lead: Lead,
+        now: Timestamp,
+    ) -> Checked {
         let before = self.leads.insert((code.clone(), reference.clone()), lead.clone());
         let lines = self.ledger.get("LEDGER#0").map(|item| item.lines.clone()).unwrap_or_default();
         self.turns.lead_written(&(code.clone(), reference.clone()), &lead, &lines, now);
@@ -532,14 +546,17 @@ impl Promises {
             _ => {}
         }
         if let Some(before) = before {
-            ensure(!before.is_over() || before.state == lead.state, "P4", || {
-                format!("a lead of {code} was {} and is {}", before.state, lead.state)
-            })?;
+            if before.is_over() && before.state != lead.state {
+                Lives::rerun(by, &before.state, &lead.state)?;
+                self.reran.insert((code.clone(), reference.clone()), lead.claims);
+                // The campaign's counters are on the ledger again when it runs.
+                self.uncounted.remove(&code);
+            }
             ensure((0..=1).contains(&(lead.claims - before.claims)), "P3", || {
                 format!("a lead of {code} had {} claims and has {}", before.claims, lead.claims)
             })?;
         }
-        let most = self.asked.get(&code).map_or(i64::MAX, |campaign| i64::from(campaign.attempts));
+        let most = self.lives.attempts(&code);
         ensure(lead.attempts <= most, "P3", || {
             format!("{} counted attempts at a lead of {code}, {most} allowed", lead.attempts)
         })?;
@@ -611,11 +628,17 @@ impl Promises {
         ensure(live.is_empty(), "P3", || format!("{key} dials a person who is in a call already"))?;
         let claim: ClaimKey =
             key.parse().map_err(|_| Violation { promise: "P3", text: format!("{key} is no claim") })?;
+        self.lives.dialed(&claim, clocks.0)?;
         let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
         let asked = self.asked.get(&at.0).and_then(|campaign| campaign.org);
         ensure(asked == org, "P1", || format!("{key} is dialed for {org:?}, its campaign is {asked:?}'s"))?;
         if let Some(campaign) = self.asked.get(&at.0) {
-            let before = vapi.calls(|call| call.held_line && call.number == Some(number));
+            // A rerun has fresh attempts: claims of before do not count.
+            let fresh = self.reran.get(&at).copied().unwrap_or_default();
+            let counts =
+                |name: &str| name.parse().is_ok_and(|claim: ClaimKey| i64::from(claim.claim) > fresh);
+            let before = vapi
+                .calls(|call| call.held_line && call.number == Some(number) && call.name.is_some_and(counts));
             let wrong = campaign.again.wrong(&before, clocks.0, clocks.1);
             ensure(wrong.is_none(), "retry", || format!("{key} is dialed: {}", wrong.unwrap_or_default()))?;
         }
@@ -646,13 +669,15 @@ impl Promises {
             let open: Vec<_> = leads.iter().filter(|lead| !lead.is_over()).collect();
             ensure(open.is_empty(), "P4", || format!("leads without an outcome: {open:?}"))?;
             let over = |state: &str| leads.iter().filter(|lead| lead.state == state).count() as i64;
+            let campaign = self.campaigns.get(code);
+            let state = campaign.map(|campaign| campaign.state.clone()).unwrap_or_default();
+            ensure(is_over(&state), "P4", || format!("a campaign is {state} in the end"))?;
             let counted = CampaignSeen {
-                state: "finished".into(),
+                state,
                 leads: Some(accepted as i64),
                 done: over("done"),
                 failed: over("failed"),
             };
-            let campaign = self.campaigns.get(code);
             ensure(campaign == Some(&counted), "P4", || {
                 format!("a campaign says {campaign:?}, its leads say {counted:?}")
             })?;
@@ -661,8 +686,10 @@ impl Promises {
                 let rings = vapi.calls(|call| call.held_line && call.number == Some(number)).len();
                 rang += rings as i64;
                 // Set-ups that failed are spared, three times for each lead.
-                let most = asked.attempts as usize + 3;
-                ensure(rings <= most, "P3", || format!("{rings} calls to one person, {most} at most"))?;
+                let most = (self.lives.attempts(code) + 3) * self.lives.runs(code);
+                ensure(rings as i64 <= most, "P3", || {
+                    format!("{rings} calls to one person, {most} at most")
+                })?;
             }
             ensure(counted <= rang, "P4", || {
                 format!("{counted} attempts are counted, {rang} calls were made")

@@ -142,6 +142,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         rejects: "",
         hours: Hours::default(),
         backfill: false,
+        life: Default::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use vapi_sim::Sim;
 
 use crate::items::{Lead, Ledger, Progress};
-use crate::plan::{Campaign, Plan};
+use crate::plan::{Campaign, Change, Plan};
 use crate::promises::{Checked, ensure};
 
 /// What a campaign asks for of its turn and its pace.
@@ -130,7 +130,13 @@ impl Plan {
     /// past, and the ledger is one item.
     pub(crate) fn shows_turns(&self) -> bool {
         let late = self.rates.delayed + self.rates.doubled + self.rates.freeze + self.stale;
-        late == 0.0 && self.sizes == headroom::core::shard::Sizes::default()
+        // Nor is a campaign served that somebody paused, whose people may not be called now, or what it needs is not well.
+        let held_back =
+            |change: &Change| matches!(change, Change::Trouble(_) | Change::Ask(..) | Change::Refuse(_));
+        late == 0.0
+            && self.sizes == headroom::core::shard::Sizes::default()
+            && self.hours.is_lawless()
+            && !self.changes.iter().any(|(_, change)| held_back(change))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::faults::{Faults, Script};
 use crate::functions::{Functions, SECRET};
 use crate::history::{History, Setup};
 use crate::items::Said;
+use crate::life::Lives;
 use crate::others::Others;
 use crate::plan::{Campaign, Plan, SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::promises::{Promises, Violation};
@@ -93,6 +94,9 @@ impl World {
                 Others::of(&plan),
                 plan.hours.clone(),
                 Wishes::new(plan.often.counts()),
+                Lives::of(&plan, |id| {
+                    CampaignCode::of(&id.parse().expect("plans give good ids")).as_str().to_owned()
+                }),
                 setup.keep_moments,
             )),
             policy: Mutex::new(plan.policy),

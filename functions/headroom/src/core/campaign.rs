@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use super::fair::{Lane, Lanes, Share, Weight};
 use super::hours::{check_term, read_instant};
-use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, NameCode, OrgName, PhoneNumber};
+use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, LeadRef, NameCode, OrgName, PhoneNumber};
+use super::life::{Act, Sweep, Unreached};
 use super::pacing::{self, Batch, Ramp};
 use super::retry::Retry;
 use super::window::{Window, zone};
@@ -208,15 +209,32 @@ impl Spec {
     }
 }
 
-/// Whether a campaign's leads are being called.
+/// Whether a campaign's leads are being called. How it gets from one state to another is in [`super::life`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CampaignState {
+    /// Not yet: they are taken in, and wait until somebody starts the campaign.
+    Draft,
     /// They are, as lines allow.
     Running,
     /// They are not, for this reason, until somebody resumes the campaign. Live calls go on.
     Paused {
         /// What happened and what to do, for people.
         reason: String,
+        /// The person who paused it; nobody, if Headroom did by itself.
+        by: Option<String>,
+        /// Since when.
+        at: Option<Timestamp>,
+    },
+    /// They are not, ever again: those that wait are being ended, live calls go on to their own end.
+    Cancelling,
+    /// They are not, and each has its final outcome.
+    Cancelled,
+    /// Not yet: those who were not reached are being made ready again.
+    Rerunning {
+        /// Which of them.
+        only: Vec<Unreached>,
+        /// The last lead that was looked at, in the order of their references.
+        after: Option<LeadRef>,
     },
     /// Each has its final outcome.
     Finished,
@@ -226,9 +244,36 @@ impl CampaignState {
     /// The state's name in the table, in JSON and in logs.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Draft => "draft",
             Self::Running => "running",
             Self::Paused { .. } => "paused",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::Rerunning { .. } => "rerunning",
             Self::Finished => "finished",
+        }
+    }
+
+    /// Whether each of its leads has its final outcome.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Finished | Self::Cancelled => true,
+            Self::Draft | Self::Running | Self::Paused { .. } | Self::Cancelling | Self::Rerunning { .. } => {
+                false
+            }
+        }
+    }
+
+    /// Why none of its leads is being called now, for people; nothing if they are.
+    pub fn why_not(&self) -> Option<&str> {
+        match self {
+            Self::Running => None,
+            Self::Draft => Some("it is a draft: start it"),
+            Self::Paused { reason, .. } => Some(reason),
+            Self::Cancelling => Some("it is being cancelled"),
+            Self::Cancelled => Some("it is cancelled"),
+            Self::Rerunning { .. } => Some("those who were not reached are being made ready again"),
+            Self::Finished => Some("it is finished"),
         }
     }
 }
@@ -252,6 +297,16 @@ pub struct Campaign {
     pub settled: (u32, u32),
     /// Where its leads may be found.
     pub lanes: Lanes,
+    /// Changes that people have made to it.
+    pub revision: u64,
+    /// Its reruns.
+    pub run: u32,
+    /// When the last one was asked for.
+    pub reran: Option<Timestamp>,
+    /// What people did to it last, the oldest first.
+    pub acts: Vec<Act>,
+    /// How far its leads have been ended or made ready again, while they are.
+    pub sweep: Sweep,
 }
 
 /// A lead as a message brings it in.
@@ -293,6 +348,8 @@ pub enum Message {
         leads: Vec<NewLead>,
         /// Those that cannot.
         bad: Vec<BadLead>,
+        /// Whether a campaign that is new waits until somebody starts it.
+        draft: bool,
     },
     /// Resume a paused campaign: `{"resume": "renewals-may"}`.
     Resume(CampaignId),
@@ -319,6 +376,8 @@ impl Message {
             #[serde(borrow, default)]
             leads: Vec<&'a RawValue>,
             resume: Option<String>,
+            #[serde(default)]
+            draft: bool,
         }
         if body.trim_ascii_start().first().is_none_or(|first| *first != b'{') {
             return Err(MessageError("it is not a JSON object".into()));
@@ -335,7 +394,7 @@ impl Message {
                         Err(reason) => bad.push(BadLead { index, reason }),
                     }
                 }
-                Ok(Self::Leads { spec: Box::new(spec), leads, bad })
+                Ok(Self::Leads { spec: Box::new(spec), leads, bad, draft: body.draft })
             }
             (None, Some(id)) => {
                 id.parse().map(Self::Resume).map_err(|error| MessageError(format!("resume: {error}")))
@@ -439,7 +498,9 @@ mod tests {
               "window": {"days": ["mon","tue","wed","thu","fri"], "start": "09:00", "end": "18:00", "timezone": "recipient"},
               "retry": {"maxAttempts": 3, "noAnswerAfter": "2h", "busyAfter": "15m", "voicemail": "stop"}},
              "leads": [{"id": "crm-123", "number": "+14155550100", "name": "Ada", "timezone": "America/New_York", "variables": {"plan": "gold"}}]}"#;
-        let Message::Leads { spec, leads, bad } = parse(json).expect("reads") else { panic!("no resume") };
+        let Message::Leads { spec, leads, bad, .. } = parse(json).expect("reads") else {
+            panic!("no resume")
+        };
         assert!(bad.is_empty());
         assert_eq!(leads.len(), 1);
         assert_eq!(leads[0].variables.as_deref(), Some(r#"{"plan": "gold"}"#));
@@ -455,6 +516,15 @@ mod tests {
         assert_eq!(leads[0].id.as_str(), "+14155550100");
         assert_eq!(spec.max_duration_seconds, 600);
         assert!(parse(r#"{"campaign":{"id":"c","squadId":"s","phoneNumberId":"p"}}"#).is_ok(), "0 leads");
+    }
+
+    #[test]
+    fn a_draft_is_asked_for() {
+        for (draft, expected) in [("", false), (r#","draft":false"#, false), (r#","draft":true"#, true)] {
+            let json = format!(r#"{{"campaign":{{"id":"c","squadId":"s","phoneNumberId":"p"}}{draft}}}"#);
+            let Message::Leads { draft, .. } = parse(&json).expect("reads") else { panic!("no resume") };
+            assert_eq!(draft, expected, "{json}");
+        }
     }
 
     #[test]

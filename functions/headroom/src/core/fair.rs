@@ -425,8 +425,8 @@ mod tests {
         assert_eq!(given(&all([99, 99, 99]), &lines(12, 0)), [6, 4, 2]);
         assert_eq!(
             given(&all([2, 99, 99]), &lines(12, 0)),
-            [2, 7, 3],
-            "10 lines over, two thirds and a third"
+            [2, 6, 4],
+            "10 lines over: 6 and 3 of them whole, and the one in pieces goes by what each has had, age and code"
         );
         assert_eq!(given(&all([0, 0, 99]), &lines(12, 0)), [0, 0, 12]);
         // Lines that are held count: who has too many waits.

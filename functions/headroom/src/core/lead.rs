@@ -51,6 +51,14 @@ pub enum LeadState {
 }
 
 impl LeadState {
+    /// Whether it has its final outcome.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Done { .. } | Self::Failed { .. } => true,
+            Self::Ready | Self::Dialing { .. } | Self::Unknown { .. } | Self::Live { .. } => false,
+        }
+    }
+
     /// The state's name in the table, in JSON and in logs.
     pub fn name(&self) -> &'static str {
         match self {

@@ -23,10 +23,8 @@ pub struct Often {
 
 /// Why a text is no [`Often`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or - for no limit, or none: not {0:?}"
-)]
-pub struct OftenError(String);
+#[error("most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or - for no limit, or none")]
+pub struct OftenError;
 
 /// Most calls that a limit may allow: each is remembered with the person.
 const MOST: u32 = 100;
@@ -34,15 +32,14 @@ const MOST: u32 = 100;
 impl FromStr for Often {
     type Err = OftenError;
     fn from_str(text: &str) -> Result<Self, OftenError> {
-        let error = || OftenError(text.chars().take(40).collect());
         if text.trim() == "none" {
             return Ok(Self::default());
         }
-        let (day, month) = text.trim().split_once('/').ok_or_else(error)?;
+        let (day, month) = text.trim().split_once('/').ok_or(OftenError)?;
         let most = |text: &str| match text.trim() {
             "-" => Ok(None),
             number => {
-                number.parse().ok().filter(|most: &NonZeroU32| most.get() <= MOST).map(Some).ok_or_else(error)
+                number.parse().ok().filter(|most: &NonZeroU32| most.get() <= MOST).map(Some).ok_or(OftenError)
             }
         };
         Ok(Self { per_day: most(day)?, per_month: most(month)? })

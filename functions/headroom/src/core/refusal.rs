@@ -488,6 +488,11 @@ mod tests {
             leads: Some(1),
             settled: (0, 0),
             lanes: Default::default(),
+            revision: 0,
+            run: 0,
+            reran: None,
+            acts: Vec::new(),
+            sweep: Default::default(),
         }
     }
 

@@ -206,20 +206,39 @@ impl TryFrom<RetryText> for Retry {
     }
 }
 
+/// In as few words as say it, so that a person who changes one of them need not know the others.
 impl From<Retry> for RetryText {
     fn from(retry: Retry) -> Self {
-        let rule = |missed: Missed| {
-            let rule = &retry.rules[missed as usize];
-            let after = rule.after.iter().map(|span| format!("{span:#}")).collect();
-            (missed, RuleText { attempts: rule.attempts.map(NonZeroU32::get), after })
+        let rule = |missed: Missed| &retry.rules[missed as usize];
+        let simple = |missed: Missed| match rule(missed) {
+            Rule { attempts: None, after } if after.len() == 1 => Some(format!("{:#}", after[0])),
+            _ => None,
         };
-        Self {
+        let mut text = Self {
             max_attempts: Some(retry.max_attempts.get()),
+            no_answer_after: simple(Missed::NoAnswer),
+            busy_after: simple(Missed::Busy),
+            voicemail: rule(Missed::Voicemail).attempts.is_none().then_some(Voicemail::Retry),
             jitter: Some(retry.jitter),
             prefer_quiet_hours: retry.prefer_quiet_hours,
-            outcomes: Missed::ALL.map(rule).into(),
-            ..Self::default()
+            outcomes: BTreeMap::new(),
+        };
+        let meant = Retry::try_from(text.clone()).expect("what was read can be said again");
+        for missed in Missed::ALL {
+            let rule = rule(missed);
+            if meant.rules[missed as usize] == *rule {
+                continue;
+            }
+            match missed {
+                Missed::NoAnswer => text.no_answer_after = None,
+                Missed::Busy => text.busy_after = None,
+                Missed::Voicemail => text.voicemail = None,
+                Missed::SetupFailure | Missed::Dropped => {}
+            }
+            let after = rule.after.iter().map(|span| format!("{span:#}")).collect();
+            text.outcomes.insert(missed, RuleText { attempts: rule.attempts.map(NonZeroU32::get), after });
         }
+        text
     }
 }
 

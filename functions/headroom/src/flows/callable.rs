@@ -1,4 +1,4 @@
-//! Which of a campaign's leads may be called now: one rule ([`App::opens`]), asked when leads are chosen and once more
+//! Which of a campaign's leads may be called now: one rule (`App::opens`), asked when leads are chosen and once more
 //! right before `POST /call`. Those who may be called later are put off until then, so that nothing looks at them before;
 //! those who never may be again end as failed, for [`WINDOW_CLOSED`].
 //!

@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::health::Heard;
-use crate::core::ids::{ClaimKey, Lease};
+use crate::core::ids::{CampaignCode, ClaimKey, Lease};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use crate::core::people::Leave;
 use crate::core::pool::Pool;
@@ -27,6 +27,9 @@ use crate::vapi::dial::{Dialed, Limits};
 
 use super::people::DO_NOT_CALL;
 use super::{App, health};
+
+/// No dial is made on an older look at its campaign than this: somebody may have paused it.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_millis(500);
 
 /// One dial's share of an invocation.
 pub(super) struct Dial {
@@ -72,12 +75,21 @@ impl App {
             }
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         }
+        let runs = match self.still_runs(lease.token.since(), *deadline, &claim.campaign).await {
+            Ok(runs) => runs,
+            Err(error) => return self.log_failure::<()>(Err(error), claim),
+        };
         // The last look at the clock: nothing but the request comes after it.
         let now = self.clock.now();
         let opens = self.opens(&campaign.spec, &*lead, now);
         let open = opens == Some(now);
-        if now + self.timers.dial_timeout() >= *deadline || !open {
-            tracing::warn!(line.key = %claim, window.open = open, "dial comes too late and is given back");
+        if now + self.timers.dial_timeout() >= *deadline || !open || !runs {
+            tracing::warn!(
+                line.key = %claim,
+                window.open = open,
+                campaign.runs = runs,
+                "dial comes too late and is given back"
+            );
             self.log_failure(self.forget_dial(&lead).await, claim);
             self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
             if !open {
@@ -104,6 +116,27 @@ impl App {
         self.hear(pool, &campaign.spec, &heard).await;
         if over_limit {
             self.explain_waiting(campaign, Refuser::Vapi, pool).await;
+        }
+    }
+
+    /// Whether a campaign that was running at `since` is so still, for a dial that waited for its second or was held up.
+    async fn still_runs(
+        &self,
+        since: Timestamp,
+        deadline: Timestamp,
+        campaign: &CampaignCode,
+    ) -> Result<bool, TableError> {
+        let mut looked = since;
+        loop {
+            let now = self.clock.now();
+            // Whoever is this late makes no dial at all.
+            if now.duration_since(looked) <= LOOK_AGAIN || now >= deadline {
+                return Ok(true);
+            }
+            looked = now;
+            if self.running(campaign).await?.is_none() {
+                return Ok(false);
+            }
         }
     }
 
@@ -167,7 +200,7 @@ impl App {
             }
             Dialed::BadCampaign { message } => {
                 let reason = format!("{message}. Mend the cause, then resume the campaign");
-                if self.table.pause_campaign(&claim.campaign, &reason).await? {
+                if self.table.pause_campaign(&claim.campaign, &reason, self.clock.now()).await? {
                     tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
                 self.undo(pool, lead, lease, None).await

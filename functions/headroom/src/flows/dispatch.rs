@@ -56,7 +56,16 @@ impl App {
         let pool = self.spread_lines(self.table.read_pool().await?).await?;
         let mut dispatch =
             Dispatch { app: self, pool, dials: JoinSet::new(), done: Dispatched::default(), until };
-        let result = dispatch.serve(campaigns).await;
+        let is_swept = |campaign: &&Campaign| {
+            matches!(campaign.state, CampaignState::Cancelling | CampaignState::Rerunning { .. })
+        };
+        let swept: Vec<Campaign> = campaigns.iter().filter(is_swept).cloned().collect();
+        let mut result = dispatch.serve(campaigns).await;
+        for campaign in &swept {
+            if result.is_ok() {
+                result = self.sweep(campaign, until).await;
+            }
+        }
         // Whatever went wrong: what was taken is dialed to its end.
         while dispatch.dials.join_next().await.is_some() {}
         result.map(|()| dispatch.done)
@@ -74,7 +83,7 @@ impl App {
             "there is no key for the organisation {org}: name it in HEADROOM_ORGS, give its key in HEADROOM_VAPI_KEY, \
              then resume the campaign"
         );
-        if self.table.pause_campaign(&campaign.code, &reason).await? {
+        if self.table.pause_campaign(&campaign.code, &reason, self.clock.now()).await? {
             tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
         }
         Ok(())
@@ -295,6 +304,12 @@ impl Dispatch<'_> {
         served_ms: Option<i64>,
     ) -> Result<Served, TableError> {
         let app = self.app;
+        // Anew before each taking: somebody may have paused it, or changed its settings.
+        let Some(fresh) = app.running(&entry.campaign.code).await? else {
+            entry.is_out = true;
+            return Ok(Served::Nothing);
+        };
+        entry.campaign = Arc::new(fresh);
         let (campaign, codes) = (entry.campaign.clone(), &entry.codes);
         let code = &campaign.code;
         let now = app.clock.now();

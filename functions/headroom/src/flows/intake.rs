@@ -9,11 +9,13 @@ use jiff::SignedDuration;
 use crate::core::campaign::{BadLead, CampaignState, Message, MessageError, NewLead, Spec};
 use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
+use crate::core::life::Wish;
 use crate::table::TableError;
 use crate::table::campaigns::Opened;
 use crate::table::leads::Stored;
 
 use super::App;
+use super::campaigns::CampaignError;
 
 /// Why a message was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum IntakeError {
     /// There is no such campaign to resume.
     #[error("there is no campaign {0}")]
     NoCampaign(CampaignId),
+    /// Others kept changing the campaign; it may be done later.
+    #[error("others kept changing the campaign {0}")]
+    Busy(CampaignId),
     /// The table did not take it; it may later.
     #[error("the message could not be stored")]
     Table(#[from] TableError),
@@ -35,7 +40,7 @@ pub enum IntakeError {
 impl IntakeError {
     /// Whether another try can come out differently.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Table(_))
+        matches!(self, Self::Table(_) | Self::Busy(_))
     }
 }
 
@@ -52,6 +57,8 @@ pub struct TakenIn {
     pub bad: Vec<BadLead>,
 }
 
+/// In whose name the queue's messages ask.
+const QUEUE: &str = "queue";
 /// Leads being written at once.
 const WRITES_AT_ONCE: usize = 32;
 
@@ -59,20 +66,19 @@ impl App {
     /// Takes in one message of the campaign queue. The caller wakes the dispatcher.
     pub async fn take_in(&self, body: &[u8]) -> Result<TakenIn, IntakeError> {
         match Message::parse(body)? {
-            Message::Leads { spec, leads, bad } => {
-                self.take_in_leads(&spec, &MessageCode::of(body), leads, bad).await
+            Message::Leads { spec, leads, bad, draft } => {
+                let state = if draft { CampaignState::Draft } else { CampaignState::Running };
+                self.take_in_leads(&spec, &state, &MessageCode::of(body), leads, bad).await
             }
             Message::Resume(id) => {
-                let code = CampaignCode::of(&id);
-                match self.table.read_campaign(&code).await? {
-                    Some(campaign) if campaign.spec.id == id => {
-                        if self.table.resume_campaign(&code).await? {
-                            tracing::info!(campaign.id = %id, "campaign resumed");
-                        }
-                        Ok(TakenIn { campaign: id, new: 0, known: 0, bad: Vec::new() })
-                    }
-                    _ => Err(IntakeError::NoCampaign(id)),
+                match self.ask_campaign(&id, &Wish::Resume, QUEUE).await {
+                    // What is not paused, or over, has nothing to resume.
+                    Ok(_) | Err(CampaignError::Not { .. } | CampaignError::Edit(_)) => {}
+                    Err(CampaignError::Unknown(id)) => return Err(IntakeError::NoCampaign(id)),
+                    Err(CampaignError::Busy) => return Err(IntakeError::Busy(id)),
+                    Err(CampaignError::Table(failed)) => return Err(failed.into()),
                 }
+                Ok(TakenIn { campaign: id, new: 0, known: 0, bad: Vec::new() })
             }
         }
     }
@@ -80,6 +86,7 @@ impl App {
     async fn take_in_leads(
         &self,
         spec: &Spec,
+        state: &CampaignState,
         message: &MessageCode,
         mut leads: Vec<NewLead>,
         mut bad: Vec<BadLead>,
@@ -87,7 +94,7 @@ impl App {
         self.refuse_without_zone(spec, &mut leads, &mut bad);
         let code = CampaignCode::of(&spec.id);
         let now = self.clock.now();
-        let counted_before = match self.table.put_campaign(spec, now).await? {
+        let counted_before = match self.table.put_campaign(spec, state, now).await? {
             Opened::New => false,
             Opened::Known(before) => {
                 if before.spec != *spec {
@@ -125,10 +132,18 @@ impl App {
         if new + again > 0 || !counted_before {
             self.table.count_message(&code, message, new + again).await?;
             if let Some(campaign) = self.table.read_campaign(&code).await?
-                && campaign.state == CampaignState::Finished
                 && campaign.leads > Some(campaign.settled.0 + campaign.settled.1)
             {
-                self.table.reopen_campaign(&code).await?;
+                match campaign.state {
+                    CampaignState::Finished => self.table.reopen_campaign(&code).await?,
+                    // They end as those before them did.
+                    CampaignState::Cancelled => self.table.recancel_campaign(&code).await?,
+                    CampaignState::Draft
+                    | CampaignState::Running
+                    | CampaignState::Paused { .. }
+                    | CampaignState::Cancelling
+                    | CampaignState::Rerunning { .. } => false,
+                };
             }
         }
         for lead in &bad {

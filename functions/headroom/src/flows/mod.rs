@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`intake`] | dispatcher | a campaign message | leads that are ready |
 //! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
+//! | [`campaigns`] | console, dispatcher | a person's wish | a campaign's state, and its leads moved on |
 //! | [`callable`] | dispatcher | ready leads | those that may be called now |
 //! | [`dial`] | dispatcher | a taken line and its lead | a call |
 //! | [`health`] | dispatcher, webhook, reconciler | how calls go | a cap that adapts, breakers |
@@ -27,7 +28,8 @@
 
 pub mod backfill;
 pub mod calibrate;
-mod callable;
+pub mod callable;
+pub mod campaigns;
 pub mod dial;
 pub mod dispatch;
 pub mod health;

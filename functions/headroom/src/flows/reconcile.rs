@@ -69,11 +69,12 @@ impl App {
                     self.wake_when_due(campaign).await?;
                     running = true;
                 }
-                // Who finished it may have died before it took the counters off the ledger.
-                CampaignState::Finished => {
-                    self.table.close_campaign(&pool, &campaign.code).await?;
+                CampaignState::Finished | CampaignState::Cancelled => {
+                    running |= self.look_after_over(campaign, &pool).await?;
                 }
-                CampaignState::Paused { .. } => {}
+                // The dispatcher goes on with what is left undone.
+                CampaignState::Cancelling | CampaignState::Rerunning { .. } => running = true,
+                CampaignState::Draft | CampaignState::Paused { .. } => {}
             }
         }
         if running {
@@ -298,7 +299,7 @@ impl<'a> Look<'a> {
             Step::Moved(_) => {}
             Step::Refused(Some(lead)) if lead.state == LeadState::Ready && lead.claims >= claim.claim => {}
             // It ended without a line: nobody claims it any more.
-            Step::Refused(Some(lead)) if lead_end(&lead).is_some() => {}
+            Step::Refused(Some(lead)) if lead.state.is_over() => {}
             Step::Refused(None) => {}
             // Claimed just now: the next pass sees it.
             Step::Refused(Some(_)) => return Ok(()),

@@ -7,6 +7,7 @@
 use crate::core::campaign::Campaign;
 use crate::core::ids::ClaimKey;
 use crate::core::lead::ReadyLead;
+use crate::core::life::NO_LINE;
 use crate::core::pool::{Pool, Rule};
 use crate::table::TableError;
 use crate::table::leads::EndedReady;
@@ -16,8 +17,6 @@ use super::dispatch::{Dispatch, TIME_TO_END};
 
 /// Leads ended on one reading of the ledger.
 const AT_ONCE: usize = 16;
-/// What the reasons of leads begin with that found no line.
-pub(super) const NO_LINE: &str = "no line: ";
 
 /// Whether a rule is about lines.
 pub(super) fn rejects(rule: Rule) -> bool {
@@ -62,7 +61,13 @@ impl Dispatch<'_> {
         // One after another: they would meet on the ledger.
         for lead in leads {
             let shard = self.last_shard(&lead.next).await?;
-            if self.app.table.end_ready(&lead.next, shard, reason).await? == EndedReady::Now {
+            let mut end = self.app.table.end_ready(&lead.next, shard, reason).await?;
+            if end == EndedReady::NotOpen {
+                // It had its line in another item in a run before: there are no counters of this one there yet.
+                self.open(campaign, shard).await?;
+                end = self.app.table.end_ready(&lead.next, shard, reason).await?;
+            }
+            if end == EndedReady::Now {
                 tracing::info!(campaign.id = %campaign.spec.id, line.key = %lead.next, reason, "lead ended without a call");
                 ended += 1;
             }
@@ -78,6 +83,9 @@ impl Dispatch<'_> {
             let now = app.clock.now();
             if now + TIME_TO_END > self.until {
                 app.wake_at(now).await;
+                return Ok(());
+            }
+            if app.running(&campaign.code).await?.is_none() {
                 return Ok(());
             }
             self.pool = app.table.read_pool().await?;

@@ -3,11 +3,12 @@
 
 use jiff::SignedDuration;
 
-use crate::core::campaign::Campaign;
+use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ended::cure;
 use crate::core::health::{Heard, News};
 use crate::core::ids::{CallId, Lease, LineKey};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
+use crate::core::life::CANCELLED;
 use crate::core::pacing::Met;
 use crate::core::pool::Pool;
 use crate::core::refusal::Refuser;
@@ -53,6 +54,10 @@ impl App {
         let now = self.clock.now();
         let (outcome, consequence) = after_call(lead, &campaign.spec.retry, end, now, &self.timers);
         let outcome = self.in_a_quiet_hour(&campaign, lead, outcome).await;
+        // Its attempt was its last: nobody is called again for a campaign that is cancelled.
+        let is_last = campaign.state == CampaignState::Cancelling
+            && matches!(outcome, Outcome::Again { counts: Counts::Attempt(_) | Counts::Spared, .. });
+        let outcome = if is_last { Outcome::Failed } else { outcome };
         let paused = || format!("a call ended with {}: {}", end.reason_text(), cure(end.reason_text()));
         let began = lead.lease().map_or(now, |lease| lease.token.since());
         let heard = |news| Heard { began, news };
@@ -65,7 +70,7 @@ impl App {
             }
             Consequence::PauseCampaign => {
                 let reason = paused();
-                if self.table.pause_campaign(&lead.campaign, &reason).await? {
+                if self.table.pause_campaign(&lead.campaign, &reason, now).await? {
                     tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
             }
@@ -211,10 +216,12 @@ impl App {
     }
 }
 
-/// How a lead ended, for the counters on the ledger: not at all if it is to be called again.
+/// How a lead ended, for the counters on the ledger: not at all if it is to be called again, or was cancelled with its
+/// campaign.
 pub(super) fn lead_end(lead: &Lead) -> Option<LeadEnd> {
     match lead.state {
         LeadState::Done { .. } => Some(LeadEnd::Done),
+        LeadState::Failed { ref reason } if reason == CANCELLED => None,
         LeadState::Failed { .. } => Some(LeadEnd::Failed),
         LeadState::Ready | LeadState::Dialing { .. } | LeadState::Unknown { .. } | LeadState::Live { .. } => {
             None

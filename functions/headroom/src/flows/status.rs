@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::hours::opens_at;
 use crate::core::ids::{AgentName, Kind, OrgName, PoolId};
-use crate::core::lead::LeadState;
+use crate::core::lead::{Lead, LeadState};
 use crate::core::pacing::{Own, Ramp};
 use crate::core::pool::Pool;
 pub use crate::core::refusal::HeldLine;
@@ -172,54 +172,63 @@ pub struct QuotaStatus {
 }
 
 /// A campaign.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignStatus {
     /// Its id.
     pub id: String,
-    /// `running`, `paused` or `finished`; `scheduled` before its start.
-    pub state: &'static str,
+    /// `draft`, `running`, `paused`, `cancelling`, `cancelled`, `rerunning` or `finished`; `scheduled` before its start.
+    pub state: String,
     /// Why it is paused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who paused it, if a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Since when it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Most lines that it may hold, if it has a bound of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<u32>,
     /// What its leads wait for, if it is the same for all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
     /// Whether every lead has its final outcome.
     pub finished: bool,
     /// How many leads are where.
     pub leads: LeadsByState,
     /// How far it has come by its own pace, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<PaceStatus>,
 }
 
 /// How far a campaign has come by its own pace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaceStatus {
     /// Most lines at once: its cap, or its ramp's step if that is less.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u32>,
     /// Calls begun in a second at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
     /// Where on its ramp it is, from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
     /// How many steps its ramp has.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u32>,
     /// Since when it is at that step.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// Calls that ended at that step and are judged, of them answered, and broken.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<[u32; 3]>,
     /// Leads of a batch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
     /// Leads begun of the present one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<u32>,
 }
 
@@ -247,11 +256,11 @@ impl PaceStatus {
 }
 
 /// What all of a campaign's leads wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// `start`: the campaign's; `window`: its window, or the hours by law of its leads.
     #[serde(rename = "for")]
-    pub what: &'static str,
+    pub what: String,
     /// When it comes; of a window on the recipients' own clocks, when it opens for the first of them.
     pub until: Timestamp,
 }
@@ -260,7 +269,7 @@ const START: &str = "start";
 const WINDOW: &str = "window";
 
 /// Leads by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeadsByState {
     /// Waiting, for a line or for their time.
     pub ready: u32,
@@ -284,55 +293,29 @@ impl App {
         let now = self.clock.now();
         let held_by = held_lines(&pool, &campaigns, &self.orgs);
         let orgs = if self.orgs.is_empty() { Vec::new() } else { by_org(&self.orgs, &held_by) };
-        let mut waiting = Vec::with_capacity(campaigns.len());
-        for campaign in &campaigns {
-            waiting.push(self.waiting(campaign, now).await?);
-        }
         let health = Some(self.health_status(&pool, &campaigns).await?);
-        let campaigns = campaigns
-            .into_iter()
-            .zip(waiting)
-            .map(|(campaign, waiting)| {
-                let tally = pool.campaigns.get(&campaign.code);
-                let (done, failed) = match (&campaign.state, tally) {
-                    (CampaignState::Finished, _) | (_, None) => campaign.settled,
-                    (_, Some(tally)) => (tally.done, tally.failed),
-                };
-                let mut leads = LeadsByState { done, failed, ..LeadsByState::default() };
-                for lead in active.iter().filter(|lead| lead.campaign == campaign.code) {
-                    match lead.state {
-                        LeadState::Dialing { .. } => leads.dialing += 1,
-                        LeadState::Unknown { .. } => leads.unknown += 1,
-                        LeadState::Live { .. } => leads.live += 1,
-                        LeadState::Ready | LeadState::Done { .. } | LeadState::Failed { .. } => {}
-                    }
-                }
-                let elsewhere = done + failed + leads.dialing + leads.unknown + leads.live;
-                leads.ready = campaign.leads.unwrap_or_default().saturating_sub(elsewhere);
-                CampaignStatus {
-                    pace: PaceStatus::of(&campaign, &pool, &self.timers),
-                    id: campaign.spec.id.to_string(),
-                    state: match waiting {
-                        Some(Waiting { what: START, .. }) => "scheduled",
-                        _ => campaign.state.name(),
-                    },
-                    finished: campaign.state == CampaignState::Finished,
-                    reason: match campaign.state {
-                        CampaignState::Paused { reason } => Some(reason),
-                        CampaignState::Running | CampaignState::Finished => None,
-                    },
-                    waiting,
-                    leads,
-                }
-            })
-            .collect();
+        let mut shown = Vec::with_capacity(campaigns.len());
+        for campaign in &campaigns {
+            let waiting = self.waiting(campaign, now).await?;
+            shown.push(CampaignStatus::of(campaign, &pool, &active, waiting, &self.timers));
+        }
         let pool = PoolStatus {
             held_by: Some(held_by),
             orgs,
             health,
             ..PoolStatus::of(self.table.pool(), &pool, now)
         };
-        Ok(Status { pools: vec![pool], campaigns })
+        Ok(Status { pools: vec![pool], campaigns: shown })
+    }
+
+    /// One campaign's present figures.
+    pub(super) async fn campaign_status(&self, campaign: &Campaign) -> Result<CampaignStatus, TableError> {
+        let pool = self.table.read_pool().await?;
+        let mut claims = held_claims(&pool);
+        claims.retain(|claim| claim.campaign == campaign.code);
+        let active = self.table.read_leads(&claims).await?;
+        let waiting = self.waiting(campaign, self.clock.now()).await?;
+        Ok(CampaignStatus::of(campaign, &pool, &active, waiting, &self.timers))
     }
 
     /// What all of a campaign's leads wait for, if it is their time and not a line.
@@ -341,7 +324,7 @@ impl App {
             return Ok(None);
         }
         if let Some(until) = campaign.spec.start_at.filter(|start| *start > now) {
-            return Ok(Some(Waiting { what: START, until }));
+            return Ok(Some(Waiting { what: START.into(), until }));
         }
         let mut opens = opens_at(&campaign.spec, now);
         if opens == Some(now) {
@@ -351,7 +334,67 @@ impl App {
             let Some(first) = first.first() else { return Ok(None) };
             opens = self.opens(&campaign.spec, first, now);
         }
-        Ok(opens.filter(|opens| *opens != now).map(|until| Waiting { what: WINDOW, until }))
+        Ok(opens.filter(|opens| *opens != now).map(|until| Waiting { what: WINDOW.into(), until }))
+    }
+}
+
+impl CampaignStatus {
+    /// A campaign's figures, from the ledger and the leads that hold lines.
+    fn of(
+        campaign: &Campaign,
+        pool: &Pool,
+        active: &[Lead],
+        waiting: Option<Waiting>,
+        timers: &Timers,
+    ) -> Self {
+        let tally = pool.campaigns.get(&campaign.code).filter(|_| !campaign.state.is_over());
+        let (done, mut failed) = tally.map_or(campaign.settled, |tally| (tally.done, tally.failed));
+        // What a sweep has moved is counted when it is through.
+        let moved = campaign.sweep.moved;
+        match &campaign.state {
+            CampaignState::Cancelling => failed += moved,
+            CampaignState::Rerunning { .. } => failed = failed.saturating_sub(moved),
+            CampaignState::Draft
+            | CampaignState::Running
+            | CampaignState::Paused { .. }
+            | CampaignState::Cancelled
+            | CampaignState::Finished => {}
+        }
+        let mut leads = LeadsByState { done, failed, ..LeadsByState::default() };
+        for lead in active.iter().filter(|lead| lead.campaign == campaign.code) {
+            match lead.state {
+                LeadState::Dialing { .. } => leads.dialing += 1,
+                LeadState::Unknown { .. } => leads.unknown += 1,
+                LeadState::Live { .. } => leads.live += 1,
+                LeadState::Ready | LeadState::Done { .. } | LeadState::Failed { .. } => {}
+            }
+        }
+        let elsewhere = done + failed + leads.dialing + leads.unknown + leads.live;
+        leads.ready = campaign.leads.unwrap_or_default().saturating_sub(elsewhere);
+        let (reason, by, since) = match &campaign.state {
+            CampaignState::Paused { reason, by, at } => (Some(reason.clone()), by.clone(), *at),
+            CampaignState::Draft
+            | CampaignState::Running
+            | CampaignState::Cancelling
+            | CampaignState::Cancelled
+            | CampaignState::Rerunning { .. }
+            | CampaignState::Finished => (None, None, None),
+        };
+        Self {
+            id: campaign.spec.id.to_string(),
+            state: match &waiting {
+                Some(waiting) if waiting.what == START => "scheduled".to_owned(),
+                _ => campaign.state.name().to_owned(),
+            },
+            waiting,
+            pace: PaceStatus::of(campaign, pool, timers),
+            finished: campaign.state.is_over(),
+            reason,
+            by,
+            since,
+            cap: campaign.spec.max_concurrency.map(NonZeroU32::get),
+            leads,
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::campaign::Campaign;
 use crate::core::health::Needs;
 use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey};
 use crate::core::lead::{Lead, LeadState};
+use crate::core::life::NO_LINE;
 use crate::core::pool::{Pool, Rule};
 use crate::core::refusal::{Asker, Basis, Expected, Known, Refusal, Refuser, expected};
 use crate::table::TableError;
@@ -14,7 +15,6 @@ use crate::table::leads::Turn;
 
 use super::App;
 use super::observe::held_claims;
-use super::reject::NO_LINE;
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub struct Waits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Obstacle {
-    /// Its campaign is paused.
+    /// Its campaign is paused, or not running for another reason.
     Paused {
         /// Why, and what to do.
         reason: String,
@@ -240,8 +240,8 @@ impl App {
     /// What stands in a lead's way whatever lines are free.
     fn obstacle(&self, campaign: &Campaign, lead: &Lead, turn: &Turn, pool: &Pool) -> Option<Obstacle> {
         let now = self.clock.now();
-        if let CampaignState::Paused { reason } = &campaign.state {
-            return Some(Obstacle::Paused { reason: reason.clone() });
+        if let Some(reason) = campaign.state.why_not() {
+            return Some(Obstacle::Paused { reason: reason.to_owned() });
         }
         if now < turn.due {
             return Some(Obstacle::Due { until: turn.due });

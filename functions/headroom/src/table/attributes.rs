@@ -21,6 +21,11 @@ pub(super) fn n(number: impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
+/// A list of strings.
+pub(super) fn texts(texts: impl IntoIterator<Item = impl Into<String>>) -> AttributeValue {
+    AttributeValue::L(texts.into_iter().map(s).collect())
+}
+
 /// Epoch milliseconds.
 pub(super) fn ms(instant: Timestamp) -> AttributeValue {
     n(instant.as_millisecond())
@@ -93,6 +98,25 @@ impl<'a> Reader<'a> {
     /// An instant kept as epoch milliseconds.
     pub(super) fn instant(&self, name: &str) -> Result<Timestamp, TableError> {
         Timestamp::from_millisecond(self.number(name)?).map_err(|_| self.error(name, "is not an instant"))
+    }
+
+    /// The same, if it is there.
+    pub(super) fn instant_if(&self, name: &str) -> Result<Option<Timestamp>, TableError> {
+        if self.item.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A list of strings; empty if it is not there.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, TableError> {
+        match self.item.get(name) {
+            None => Ok(Vec::new()),
+            Some(AttributeValue::L(list)) => list
+                .iter()
+                .map(|text| {
+                    text.as_s().map(String::as_str).map_err(|_| self.error(name, "is not of strings"))
+                })
+                .collect(),
+            Some(_) => Err(self.error(name, "is not a list")),
+        }
     }
 
     /// An optional map.

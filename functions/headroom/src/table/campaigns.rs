@@ -1,15 +1,21 @@
 //! Campaigns: what each asks for, its state, and how many leads it has.
+//!
+//! What people change ([`Table::change_campaign`], [`Table::edit_campaign`]) counts a revision on, so that a write that
+//! is applied late or twice changes nothing any more. What follows by itself (an end, a pause of our own) does not.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use jiff::Timestamp;
 
-use super::attributes::{Item, Reader, ms, n, s};
+use super::attributes::{Item, Reader, ms, n, s, texts};
 use super::both::Both;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::fair::Lanes;
-use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
+use crate::core::ids::{CampaignCode, CampaignId, LeadRef, MessageCode};
+use crate::core::life::{ACTS, Act, Sweep};
 
 /// What the storing of a campaign came to.
 #[derive(Debug)]
@@ -25,6 +31,15 @@ pub enum Opened {
 /// What `lanes` says if there are leads of high priority.
 const HIGH_LANE: &str = "high";
 
+/// What a change by a person came to.
+#[derive(Debug)]
+pub enum Changed {
+    /// It is made; the campaign as it is now.
+    Now(Box<Campaign>),
+    /// The campaign has moved on since it was read: the change may have another meaning.
+    Moved,
+}
+
 impl Table {
     fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
         self.client
@@ -34,10 +49,15 @@ impl Table {
             .key("sk", s(format!("C#{}", code.as_str())))
     }
 
-    /// Stores a campaign as running, without leads.
+    /// Stores a campaign without leads, as `state`: running, or a draft.
     ///
     /// Condition: there is none of that code yet.
-    pub async fn put_campaign(&self, spec: &Spec, now: Timestamp) -> Result<Opened, TableError> {
+    pub async fn put_campaign(
+        &self,
+        spec: &Spec,
+        state: &CampaignState,
+        now: Timestamp,
+    ) -> Result<Opened, TableError> {
         let json = serde_json::to_string(spec).expect("a campaign's fields are texts and numbers");
         let put = self
             .client
@@ -47,7 +67,7 @@ impl Table {
             .item("sk", s(format!("C#{}", CampaignCode::of(&spec.id).as_str())))
             .item("id", s(spec.id.as_str()))
             .item("spec", s(json))
-            .item("st", s(CampaignState::Running.name()))
+            .item("st", s(state.name()))
             .item("created", ms(now))
             .item("done", n(0))
             .item("failed", n(0))
@@ -167,11 +187,30 @@ impl Table {
         Ok(matches!(sent.outcome("reopen a campaign", |_| None)?, Written::Applied(_)))
     }
 
-    /// running → paused. Live calls go on (P6). Returns whether it was running.
-    pub async fn pause_campaign(&self, code: &CampaignCode, reason: &str) -> Result<bool, TableError> {
+    /// cancelled → cancelling: leads have come since. Returns whether it was cancelled.
+    pub async fn recancel_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
         let sent = self
             .campaign(code)
-            .update_expression("SET st = :paused, reason = :reason")
+            .update_expression("SET st = :cancelling")
+            .condition_expression("st = :cancelled")
+            .expression_attribute_values(":cancelled", s("cancelled"))
+            .expression_attribute_values(":cancelling", s("cancelling"))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("cancel a campaign's late leads", |_| None)?, Written::Applied(_)))
+    }
+
+    /// running → paused, by Headroom itself. Live calls go on (P6). Returns whether it was running.
+    pub async fn pause_campaign(
+        &self,
+        code: &CampaignCode,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("SET st = :paused, reason = :reason, paused_at = :at REMOVE paused_by")
+            .expression_attribute_values(":at", ms(now))
             .condition_expression("st = :running")
             .expression_attribute_values(":paused", s("paused"))
             .expression_attribute_values(":running", s("running"))
@@ -181,22 +220,190 @@ impl Table {
         Ok(matches!(sent.outcome("pause a campaign", |_| None)?, Written::Applied(_)))
     }
 
-    /// paused → running. Returns whether it was paused.
-    pub async fn resume_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
-        let sent = self
-            .campaign(code)
-            .update_expression("SET st = :running REMOVE reason")
-            .condition_expression("st = :paused")
-            .expression_attribute_values(":paused", s("paused"))
-            .expression_attribute_values(":running", s("running"))
-            .send()
-            .await;
-        Ok(matches!(sent.outcome("resume a campaign", |_| None)?, Written::Applied(_)))
+    /// From state to state, as a person asked for it. Live calls go on (P6).
+    ///
+    /// Condition: state and revision are still those of `seen`. Our own change whose answer was lost is known by its
+    /// act in the old item.
+    pub async fn change_campaign(
+        &self,
+        seen: &Campaign,
+        to: &CampaignState,
+        act: &Act,
+    ) -> Result<Changed, TableError> {
+        let (mut set, mut remove) = (String::from("SET st = :to"), vec!["swept_until", "swept"]);
+        let mut update = self.campaign(&seen.code).expression_attribute_values(":to", s(to.name()));
+        match to {
+            CampaignState::Paused { reason, by, at } => {
+                set.push_str(", reason = :reason, paused_by = :by, paused_at = :at");
+                update = update
+                    .expression_attribute_values(":reason", s(reason))
+                    .expression_attribute_values(":by", s(by.as_deref().unwrap_or(&act.by)))
+                    .expression_attribute_values(":at", ms(at.unwrap_or(act.at)));
+            }
+            CampaignState::Rerunning { only, .. } => {
+                set.push_str(", run = :run, reran = :reran, rerun_only = :only");
+                remove.extend(["rerun_after", "reason", "paused_by", "paused_at"]);
+                update = update
+                    .expression_attribute_values(":run", n(seen.run + 1))
+                    .expression_attribute_values(":reran", ms(act.at))
+                    .expression_attribute_values(
+                        ":only",
+                        texts(only.iter().map(|unreached| unreached.name())),
+                    );
+            }
+            CampaignState::Draft
+            | CampaignState::Running
+            | CampaignState::Cancelling
+            | CampaignState::Cancelled
+            | CampaignState::Finished => remove.extend(["reason", "paused_by", "paused_at"]),
+        }
+        let update = update.expression_attribute_values(":from", s(seen.state.name()));
+        self.send_act(update, (set, remove, "st = :from AND "), seen, act, "change a campaign").await
     }
 
-    /// running → finished, with its final figures.
+    /// Gives a campaign other settings, for the dials to come.
     ///
-    /// Condition: still running, and no lead was added to the `leads` it had when they were counted.
+    /// Condition: its revision is still that of `seen`, so nobody else has changed them since. Our own change whose
+    /// answer was lost is known by its act in the old item.
+    pub async fn edit_campaign(
+        &self,
+        seen: &Campaign,
+        spec: &Spec,
+        act: &Act,
+    ) -> Result<Changed, TableError> {
+        let json = serde_json::to_string(spec).expect("a campaign's fields are texts and numbers");
+        let update = self.campaign(&seen.code).expression_attribute_values(":spec", s(json));
+        let set = String::from("SET spec = :spec");
+        self.send_act(update, (set, Vec::new(), ""), seen, act, "change a campaign's settings").await
+    }
+
+    async fn send_act(
+        &self,
+        update: UpdateItemFluentBuilder,
+        (set, remove, condition): (String, Vec<&str>, &str),
+        seen: &Campaign,
+        act: &Act,
+        operation: &'static str,
+    ) -> Result<Changed, TableError> {
+        let next = seen.revision + 1;
+        let known = seen.acts.len().saturating_sub(ACTS - 1);
+        let acts = seen.acts[known..].iter().chain([act]).map(text_of);
+        let remove = if remove.is_empty() { String::new() } else { format!(" REMOVE {}", remove.join(", ")) };
+        // A campaign that nobody has changed yet has no revision.
+        let (same, update) = match seen.revision {
+            0 => ("attribute_not_exists(rev) AND attribute_exists(pk)", update),
+            revision => ("rev = :rev", update.expression_attribute_values(":rev", n(revision))),
+        };
+        let sent = update
+            .update_expression(format!("{set}, rev = :next, acts = :acts{remove}"))
+            .condition_expression(format!("{condition}{same}"))
+            .expression_attribute_values(":next", n(next))
+            .expression_attribute_values(":acts", texts(acts))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let (item, applied) = match sent.outcome(operation, |output| output.attributes)? {
+            Written::Applied(item) => (item, true),
+            Written::Refused(item) => (item, false),
+        };
+        let Some(now) = item.as_ref().map(campaign_of).transpose()? else { return Ok(Changed::Moved) };
+        let is_ours = applied || (now.revision == next && now.acts.last() == Some(act));
+        Ok(if is_ours { Changed::Now(Box::new(now)) } else { Changed::Moved })
+    }
+
+    /// The condition that a campaign is still in the rerun of `seen`, and a write of it that gives the value.
+    fn in_run(&self, seen: &Campaign) -> (&'static str, UpdateItemFluentBuilder) {
+        let update = self.campaign(&seen.code);
+        match seen.run {
+            0 => ("attribute_not_exists(run)", update),
+            run => ("run = :run", update.expression_attribute_values(":run", n(run))),
+        }
+    }
+
+    /// Begins a sweep over a campaign's leads, or goes on with one, until `until`. The campaign as it is now; nothing
+    /// if somebody else has the sweep, or there is none any more.
+    ///
+    /// Condition: the campaign is still in the state of `seen`, in its rerun, and nobody has its sweep.
+    pub async fn hold_sweep(
+        &self,
+        seen: &Campaign,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Campaign>, TableError> {
+        let (run, update) = self.in_run(seen);
+        let sent = update
+            .update_expression("SET swept_until = :until")
+            .condition_expression(format!(
+                "st = :from AND {run} AND (attribute_not_exists(swept_until) OR swept_until <= :now)"
+            ))
+            .expression_attribute_values(":from", s(seen.state.name()))
+            .expression_attribute_values(":until", ms(until))
+            .expression_attribute_values(":now", ms(now))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        match sent.outcome("begin a sweep", |output| output.attributes)? {
+            Written::Applied(item) => item.as_ref().map(campaign_of).transpose(),
+            Written::Refused(_) => Ok(None),
+        }
+    }
+
+    /// A sweep has moved so many leads on, and has come to `after`. It is held until `until`, which is the past for
+    /// whoever lets go of it. Returns whether it was still held by this holder.
+    ///
+    /// Condition: it is held until `held`.
+    pub async fn sweep_on(
+        &self,
+        code: &CampaignCode,
+        held: Timestamp,
+        until: Timestamp,
+        moved: u32,
+        after: Option<&LeadRef>,
+    ) -> Result<bool, TableError> {
+        let mut set = String::from("SET swept_until = :until, swept = if_not_exists(swept, :none) + :moved");
+        let mut update = self
+            .campaign(code)
+            .expression_attribute_values(":held", ms(held))
+            .expression_attribute_values(":until", ms(until))
+            .expression_attribute_values(":none", n(0))
+            .expression_attribute_values(":moved", n(moved));
+        if let Some(after) = after {
+            set.push_str(", rerun_after = :after");
+            update = update.expression_attribute_values(":after", s(after.as_str()));
+        }
+        let sent = update.update_expression(set).condition_expression("swept_until = :held").send().await;
+        Ok(matches!(sent.outcome("go on with a sweep", |_| None)?, Written::Applied(_)))
+    }
+
+    /// rerunning → running, with the figures of those who stay reached or failed.
+    ///
+    /// Condition: this rerun's leads were still being made ready. Returns whether they were.
+    pub async fn run_again(
+        &self,
+        campaign: &Campaign,
+        counted: super::leads::LeadCount,
+    ) -> Result<bool, TableError> {
+        let sent = self
+            .campaign(&campaign.code)
+            .update_expression(
+                "SET st = :running, done = :done, failed = :failed \
+                 REMOVE swept_until, swept, rerun_only, rerun_after",
+            )
+            .condition_expression("st = :rerunning AND run = :run")
+            .expression_attribute_values(":running", s("running"))
+            .expression_attribute_values(":rerunning", s("rerunning"))
+            .expression_attribute_values(":run", n(campaign.run))
+            .expression_attribute_values(":done", n(counted.done))
+            .expression_attribute_values(":failed", n(counted.failed))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("run a campaign again", |_| None)?, Written::Applied(_)))
+    }
+
+    /// running → finished, or cancelling → cancelled, with its final figures.
+    ///
+    /// Condition: still in the state in which it was read, in the same rerun, and no lead was added to the `leads` it had when they were counted.
     /// Returns whether it is finished.
     pub async fn finish_campaign(
         &self,
@@ -204,12 +411,23 @@ impl Table {
         counted: super::leads::LeadCount,
     ) -> Result<bool, TableError> {
         let Some(leads) = campaign.leads else { return Ok(false) };
-        let sent = self
-            .campaign(&campaign.code)
-            .update_expression("SET st = :finished, leads = :total, done = :done, failed = :failed")
-            .condition_expression("st = :running AND leads = :leads")
-            .expression_attribute_values(":finished", s("finished"))
-            .expression_attribute_values(":running", s("running"))
+        let over = match campaign.state {
+            CampaignState::Running => CampaignState::Finished,
+            CampaignState::Cancelling => CampaignState::Cancelled,
+            CampaignState::Draft
+            | CampaignState::Paused { .. }
+            | CampaignState::Rerunning { .. }
+            | CampaignState::Cancelled
+            | CampaignState::Finished => return Ok(false),
+        };
+        let (run, update) = self.in_run(campaign);
+        let sent = update
+            .update_expression(
+                "SET st = :over, leads = :total, done = :done, failed = :failed REMOVE swept_until, swept",
+            )
+            .condition_expression(format!("st = :from AND leads = :leads AND {run}"))
+            .expression_attribute_values(":over", s(over.name()))
+            .expression_attribute_values(":from", s(campaign.state.name()))
             .expression_attribute_values(":leads", n(leads))
             .expression_attribute_values(":total", n(counted.total))
             .expression_attribute_values(":done", n(counted.done))
@@ -226,7 +444,22 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
     let state = match read.text("st")? {
         "running" => CampaignState::Running,
         "finished" => CampaignState::Finished,
-        "paused" => CampaignState::Paused { reason: read.text("reason")?.to_owned() },
+        "paused" => CampaignState::Paused {
+            reason: read.text("reason")?.to_owned(),
+            by: read.text_if("paused_by")?.map(str::to_owned),
+            at: read.instant_if("paused_at")?,
+        },
+        "draft" => CampaignState::Draft,
+        "cancelling" => CampaignState::Cancelling,
+        "cancelled" => CampaignState::Cancelled,
+        "rerunning" => {
+            let only = read.texts("rerun_only")?;
+            CampaignState::Rerunning {
+                // One that this version has never heard of is one that it cannot choose.
+                only: only.into_iter().filter_map(|name| name.parse().ok()).collect(),
+                after: read.parsed_if("rerun_after")?,
+            }
+        }
         _ => return Err(read.error("st", "is not a state")),
     };
     let _: CampaignId = read.parsed("id")?;
@@ -239,5 +472,24 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
         leads: read.number_if("leads")?,
         settled: (read.number("done")?, read.number("failed")?),
         lanes: Lanes { high: read.text_if("lanes")? == Some(HIGH_LANE) },
+        revision: read.number_if("rev")?.unwrap_or_default(),
+        run: read.number_if("run")?.unwrap_or_default(),
+        reran: read.instant_if("reran")?,
+        acts: read.texts("acts")?.into_iter().filter_map(act_of).collect(),
+        sweep: Sweep {
+            held_until: read.instant_if("swept_until")?,
+            moved: read.number_if("swept")?.unwrap_or_default(),
+        },
     })
+}
+
+/// An act as the item keeps it: its milliseconds, who and what.
+fn text_of(act: &Act) -> String {
+    format!("{}\t{}\t{}", act.at.as_millisecond(), act.by, act.what)
+}
+
+fn act_of(text: &str) -> Option<Act> {
+    let mut parts = text.splitn(3, '\t');
+    let at = Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok()?;
+    Some(Act { at, by: parts.next()?.to_owned(), what: parts.next()?.to_owned() })
 }

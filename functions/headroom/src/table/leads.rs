@@ -23,6 +23,7 @@ use crate::core::campaign::NewLead;
 use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, PhoneNumber, Token};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
+use crate::core::life::CANCELLED;
 use crate::core::retry::{Missed, Tried};
 use crate::core::unseen::Figures;
 use crate::core::window::zone;
@@ -306,18 +307,7 @@ impl Table {
             .send()
             .await
             .map_err(TableError::call("read a lead"))?;
-        let turn = |item: &Item| {
-            let read = Reader::new(item, "lead");
-            Ok((
-                lead_of(item)?,
-                Turn {
-                    due: due_of(&read)?,
-                    lane: if read.text_if("lane")?.is_some() { Lane::High } else { Lane::Normal },
-                    reason: read.text_if("reason")?.map(str::to_owned),
-                },
-            ))
-        };
-        read.item.as_ref().map(turn).transpose()
+        read.item.as_ref().map(|item| Ok((lead_of(item)?, turn_of(item)?))).transpose()
     }
 
     /// How many ready leads of a campaign come before one of a lane that is due at an instant, up to `most`: all that
@@ -610,6 +600,125 @@ impl Table {
         Ok(if is_open { EndedReady::NotReady } else { EndedReady::NotOpen })
     }
 
+    /// Leads of a campaign that are ready, whatever their turn: up to `most` of each lane, the oldest turn first. From
+    /// the index, so one that ended a moment ago may still be among them.
+    pub async fn waiting_leads(
+        &self,
+        campaign: &CampaignCode,
+        lanes: Lanes,
+        most: i32,
+    ) -> Result<Vec<LeadRef>, TableError> {
+        let mut waiting = Vec::new();
+        for lane in lanes.iter() {
+            let found = self
+                .ready(campaign, lane, "q = :q")
+                .limit(most)
+                .send()
+                .await
+                .map_err(TableError::call("list the leads that wait"))?;
+            for item in found.items() {
+                waiting.push(reference_of(&Reader::new(item, "lead"))?);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Up to `most` leads of a campaign in the order of their references, behind `after`, consistently; and the last
+    /// one's reference, if there may be more.
+    pub async fn page_leads(
+        &self,
+        campaign: &CampaignCode,
+        after: Option<&LeadRef>,
+        most: i32,
+    ) -> Result<(Vec<(Lead, Turn)>, Option<LeadRef>), TableError> {
+        // References are of one length and have no space in them.
+        let from = after.map_or_else(|| "L#".to_owned(), |after| format!("L#{} ", after.as_str()));
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :last")
+            .expression_attribute_values(":pk", pk(campaign))
+            .expression_attribute_values(":from", s(from))
+            .expression_attribute_values(":last", s("L$"))
+            .limit(most)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(TableError::call("list leads"))?;
+        let leads: Vec<(Lead, Turn)> = found
+            .items()
+            .iter()
+            .map(|item| Ok((lead_of(item)?, turn_of(item)?)))
+            .collect::<Result<_, _>>()?;
+        let last = leads.last().map(|(lead, _)| lead.lead.clone());
+        Ok((leads, last.filter(|_| found.last_evaluated_key.is_some())))
+    }
+
+    /// ready → failed, because its campaign is cancelled. It is not counted on the ledger: that would be a write of the
+    /// same item for each of 100,000 leads. The campaign's leads are counted when all are over. Returns whether it was
+    /// ready.
+    ///
+    /// Condition: ready, and not made so by a later rerun than `run`.
+    pub async fn cancel_lead(
+        &self,
+        campaign: &CampaignCode,
+        lead: &LeadRef,
+        run: u32,
+    ) -> Result<bool, TableError> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", pk(campaign))
+            .key("sk", sk(lead))
+            .update_expression("SET st = :failed, reason = :reason REMOVE q")
+            .condition_expression("st = :ready AND (attribute_not_exists(run) OR run <= :run)")
+            .expression_attribute_values(":failed", s("failed"))
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":reason", s(CANCELLED))
+            .expression_attribute_values(":run", n(run))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("cancel a lead", |_| None)?, Written::Applied(_)))
+    }
+
+    /// failed → ready from `due` on, with fresh attempts, in its campaign's rerun `run`. One claim number is used up, so
+    /// that whoever still means to make one of before is refused. Returns whether it was made ready now.
+    ///
+    /// Condition: failed, and not made ready by this rerun, or a later one, before: once it has failed again, it stays
+    /// so.
+    pub async fn rerun_lead(
+        &self,
+        campaign: &CampaignCode,
+        lead: &LeadRef,
+        run: u32,
+        due: Timestamp,
+    ) -> Result<bool, TableError> {
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", pk(campaign))
+            .key("sk", sk(lead))
+            .update_expression(format!(
+                "SET st = :ready, {BACK_IN_LANE}, due = :due, att = :zero, spared = :zero, run = :run, \
+                 claims = claims + :one REMOVE {}",
+                Missed::ALL.map(tried_attribute).join(", ")
+            ))
+            .condition_expression("st = :failed AND (attribute_not_exists(run) OR run < :run)")
+            .expression_attribute_values(":failed", s("failed"))
+            .expression_attribute_values(":ready", s("ready"))
+            .expression_attribute_values(":q", s(campaign.as_str()))
+            .expression_attribute_values(":due", due_us(due))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":run", n(run))
+            .send()
+            .await;
+        Ok(matches!(sent.outcome("make a lead ready again", |_| None)?, Written::Applied(_)))
+    }
+
     /// Moves a ready lead's turn to when its window opens.
     ///
     /// Condition: still ready, with this claim its next.
@@ -667,6 +776,15 @@ fn step_of(written: Written) -> Result<Step, TableError> {
         }
         Written::Refused(item) => Ok(Step::Refused(item.map(boxed).transpose()?)),
     }
+}
+
+fn turn_of(item: &Item) -> Result<Turn, TableError> {
+    let read = Reader::new(item, "lead");
+    Ok(Turn {
+        due: due_of(&read)?,
+        lane: if read.text_if("lane")?.is_some() { Lane::High } else { Lane::Normal },
+        reason: read.text_if("reason")?.map(str::to_owned),
+    })
 }
 
 fn due_of(read: &Reader<'_>) -> Result<Timestamp, TableError> {

@@ -41,6 +41,7 @@ struct Timeline {
 impl Timeline {
     /// Watches for so long, or until the campaign is finished if that is sooner. Gives the lowest cap, every reason
     /// and every state of the breaker that was seen.
+    #[allow(clippy::print_stdout, reason = "figures for people")]
     async fn watch(
         &mut self,
         phase: &str,

@@ -278,13 +278,13 @@ async fn reserves_are_walked_through_as_typed() {
     let full = full.replace("callers  <", "callers   <").replace("for      longest", "for       longest");
     server.says("lines", &full);
     // 5. Every line is held: the next call of either waits for one.
-    for agent in ["sales", "support"] {
+    for (agent, number) in [("sales", "+15550000001"), ("support", "+15550000002")] {
         let body = json!({
             "campaign": {
                 "id": format!("{agent}-may"), "agent": agent,
                 "assistantId": format!("assistant-{agent}"), "phoneNumberId": "number-out",
             },
-            "leads": [{ "number": "+15550000001" }],
+            "leads": [{ "number": number }],
         });
         assert_eq!(server.post_campaign(body.to_string()).await.status(), 202);
         server.campaign(&format!("{agent}-may"), waits).await;

@@ -1,6 +1,7 @@
 //! `headroom serve` as a user runs it: a process of its own under a simulated Vapi, spoken to over
 //! HTTP only.
 
+mod campaigns;
 mod contract;
 mod crash;
 mod health;

@@ -101,6 +101,13 @@ impl Server {
         server
     }
 
+    /// The most memory that the process has had at once, in KiB.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+    }
+
     pub(crate) async fn try_status(&self) -> Option<Value> {
         let answer = self.http.get(format!("{}/status", self.url)).bearer_auth(TOKEN).send().await.ok()?;
         answer.json().await.ok()

@@ -78,7 +78,7 @@ fn run(input: &[u8]) -> Outcome {
             reads_back(&id)?;
             Ok("resume")
         }
-        Ok(Message::Leads { spec, leads, bad }) => {
+        Ok(Message::Leads { spec, leads, bad, .. }) => {
             check_spec(&spec)?;
             leads.iter().try_for_each(|lead| check_lead(&spec, lead))?;
             bad.iter().try_for_each(|lead| says_no_number(&lead.reason, input))?;

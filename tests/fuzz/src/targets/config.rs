@@ -1,6 +1,6 @@
 //! The environment: what an operator writes into variables and parameters.
 
-use headroom::config::{Access, Callers, ConfigError, Environment, Lines};
+use headroom::config::{Access, Callers, ConfigError, Environment, Lines, Operators};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -13,7 +13,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -31,6 +31,7 @@ const NAMES: [&str; 17] = [
     "HEADROOM_REJECT",
     "HEADROOM_CALLING_HOURS",
     "HEADROOM_CALLS_PER_PERSON",
+    "HEADROOM_CAMPAIGN_QUEUE_URL",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {
@@ -46,7 +47,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
 }
 
 fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
-    const GOOD: [&str; 16] = [
+    const GOOD: [&str; 18] = [
         "headroom",
         "https://sqs.us-east-1.amazonaws.com/000000000000/wake",
         "https://api.vapi.ai",
@@ -63,6 +64,8 @@ fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
         "token",
         "desk.outbound, *.outbound",
         r#"{"base":"none","rules":{"*":{"start":"08:00","end":"21:00"},"+33":null}}"#,
+        "3/20",
+        "https://sqs.us-east-1.amazonaws.com/000000000000/campaigns",
     ];
     let mut frame = match kept {
         [] => Frame::default(),
@@ -98,6 +101,7 @@ fn run(input: &[u8]) -> Outcome {
         Access::from_env(&environment).map(|_| ()),
         Lines::from_env(&environment).map(|_| ()),
         Callers::from_env(&environment).map(|_| ()),
+        Operators::from_env(&environment).map(|_| ()),
     ];
     if let Ok(lines) = Lines::from_env(&environment) {
         check_lines(&lines)?;

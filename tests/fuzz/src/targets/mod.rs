@@ -6,6 +6,7 @@ mod ask;
 mod campaign;
 mod config;
 mod ids;
+mod leads;
 mod message;
 mod parts;
 mod signature;
@@ -41,12 +42,13 @@ pub struct Target {
 pub type Make = (&'static str, fn() -> anyhow::Result<Target>);
 
 /// All targets, the cheap ones first.
-pub const ALL: [Make; 8] = [
+pub const ALL: [Make; 9] = [
     (ids::NAME, ids::target),
     (config::NAME, config::target),
     (message::NAME, message::target),
     (signature::NAME, signature::target),
     (campaign::NAME, campaign::target),
+    (leads::NAME, leads::target),
     (parts::NAME, parts::target),
     (answers::NAME, answers::target),
     (webhook::NAME, webhook::target),

@@ -2,7 +2,7 @@
 //! lead once.
 
 use headroom::core::campaign::Message;
-use headroom_local::inbox::parts;
+use headroom::core::parts::parts;
 use rand::RngExt as _;
 
 use super::Target;
@@ -66,7 +66,7 @@ fn run(input: &[u8]) -> Outcome {
         ensure(part.len() <= MOST, || format!("a part of {} bytes", part.len()))?;
         let read = Message::parse(part.as_bytes()).map_err(|error| format!("a part is refused: {error}"))?;
         match (&whole, read) {
-            (Message::Leads { spec, .. }, Message::Leads { spec: part, leads: some, bad: others }) => {
+            (Message::Leads { spec, .. }, Message::Leads { spec: part, leads: some, bad: others, .. }) => {
                 ensure(*spec == part, || "a part has another campaign".into())?;
                 leads.extend(some.into_iter().map(|lead| (lead.id, lead.number, lead.variables)));
                 bad.extend(others.into_iter().map(|lead| lead.reason));

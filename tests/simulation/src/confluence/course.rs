@@ -108,6 +108,7 @@ fn plan() -> Plan {
         rejects: "",
         hours: Hours::default(),
         backfill: false,
+        life: Default::default(),
     }
 }
 
