@@ -502,13 +502,26 @@ impl Model {
             self.pool.lines.insert(lease.key.clone(), lease.token.clone());
             self.holders.insert(lease.key.clone(), (named, Kind::Outbound));
         }
-        for (name, bounds) in
-            self.book.bounding(named).filter(|(_, bounds)| is_paced(*bounds)).collect::<Vec<_>>()
-        {
-            let (day, dialed, next) = self.paces.get(name).copied().unwrap_or_default();
+        let paced: Vec<_> = self.book.bounding(named).filter(|(_, bounds)| is_paced(*bounds)).collect();
+        let span = |rate: u32, dials: i64| (dials * 1000 + i64::from(rate) - 1) / i64::from(rate);
+        let next_of = |name: &'static str| self.paces.get(name).map_or(0, |(_, _, next)| *next);
+        let from: BTreeMap<&'static str, i64> =
+            paced.iter().map(|(name, _)| (*name, next_of(name).max(now.as_millisecond()))).collect();
+        // Each dial stands behind the one before by what the slowest rate asks, and not before its slot in any.
+        let slowest = paced.iter().filter_map(|(_, bounds)| Some(1000 / bounds[1]?)).max();
+        let mut last = None;
+        for nth in 0..leases.len() as i64 {
+            let slots = paced.iter().filter_map(|(name, bounds)| Some(from[name] + span(bounds[1]?, nth)));
+            last = slots.chain(last.zip(slowest).map(|(last, apart)| last + i64::from(apart))).max();
+        }
+        for (name, bounds) in paced {
+            let (day, dialed, _) = self.paces.get(name).copied().unwrap_or_default();
             let dialed = if day == day_of(now) { dialed } else { 0 };
-            let span = |rate| (leases.len() as i64 * 1000 + i64::from(rate) - 1) / i64::from(rate);
-            let next = bounds[1].map_or(0, |rate| next.max(now.as_millisecond()) + span(rate));
+            let next = bounds[1].map_or(0, |rate| {
+                let own = from[name] + span(rate, leases.len() as i64);
+                let is_slowest = Some(1000 / rate) == slowest;
+                own.max(last.filter(|_| is_slowest).map_or(0, |last| last + i64::from(1000 / rate)))
+            });
             self.paces.insert(name, (day_of(now), dialed + leases.len() as u32, next));
         }
         self.grants.push_front((campaign.clone(), own_cap, named, leases.to_vec()));

@@ -51,7 +51,7 @@ fn normal(
 ) -> Map<String, Value> {
     // When the campaign came, when the end was recorded, when that record may go: instants. Why a line was refused
     // is as of one, and nothing decides by it: that it is on record is what counts.
-    for instant in ["created", "ended", "ttl", "seen", "why"] {
+    for instant in ["created", "ended", "ttl", "seen", "why", "paused_at"] {
         if let Some(value) = item.get_mut(instant) {
             *value = json!("an instant");
         }
@@ -79,9 +79,12 @@ fn normal(
             }
         }
     }
-    // What went wrong how often is the same in the end, when it did is not.
+    // What went wrong how often is the same in the end. When it did is not, nor how long answers took, nor how bad the
+    // latest of them were on the average.
     if item["sk"]["S"] == "HEALTH" {
-        item.remove("rev");
+        for passing in ["rev", "usual", "bad"] {
+            item.remove(passing);
+        }
         item.values_mut().for_each(forget_instants);
     }
     if let Some(token) = item.get_mut("tok") {
