@@ -166,7 +166,7 @@ async fn ten_leads_are_over_as_soon_beside_a_long_list_as_beside_a_longer_one() 
 }
 
 #[tokio::test]
-#[ignore = "takes some minutes: 10,000 leads"]
+#[ignore = "takes some minutes: 10,000 leads; run by `cargo test -p flows --test turns -- --ignored --nocapture ten_leads`"]
 async fn ten_leads_beside_ten_thousand() {
     let (short, long) = (ten_beside(100).await, ten_beside(10_000).await);
     println!("10 leads beside 100: {short:#}, beside 10,000: {long:#}");

@@ -200,7 +200,7 @@ async fn a_rerun_calls_those_who_were_not_reached() {
 
 /// 100,000 leads from a spreadsheet, paused in the middle. Some minutes, mostly of the embedded engine's.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes; run by `cargo test -p headroom-local --test serve -- --ignored --nocapture a_hundred_thousand`"]
 async fn a_hundred_thousand_leads_by_csv() {
     const LEADS: u32 = 100_000;
     const LINES: u32 = 100;
