@@ -27,6 +27,7 @@ const POOL: &str = "functions/headroom/src/core/pool.rs";
 const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
 const QUOTA: &str = "functions/headroom/src/core/quota.rs";
 const SHARD: &str = "functions/headroom/src/core/shard.rs";
+const SPREAD: &str = "functions/headroom/src/core/spread.rs";
 const INTAKE: &str = "functions/headroom/src/flows/intake.rs";
 const ORGS: &str = "functions/headroom/src/flows/orgs.rs";
 const CALIBRATE: &str = "functions/headroom/src/flows/calibrate.rs";
@@ -293,7 +294,7 @@ pub const BUGS: [Bug; 84] = [
     },
     Bug {
         name: "an item's share rises into lines that others hold",
-        file: SHARD,
+        file: SPREAD,
         good: "            (with_idle(have), if have.drains { have.total } else { u32::MAX })",
         bad: "            (0, if have.drains { 0 } else { u32::MAX })",
     },

@@ -40,6 +40,7 @@ pub mod refusal;
 pub mod reserve;
 pub mod retry;
 pub mod shard;
+pub mod spread;
 pub mod timers;
 pub mod unseen;
 pub mod window;

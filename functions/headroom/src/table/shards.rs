@@ -10,7 +10,7 @@ use super::changes::{Wanted, quotas_value, reserves_value};
 use super::{Table, TableError};
 use crate::core::pool::Pool;
 use crate::core::reserve::Uses;
-use crate::core::shard::{Share, spread};
+use crate::core::spread::{Share, spread};
 
 /// What the items of a ledger have in common once they are several, or when they have been.
 #[derive(Debug)]
