@@ -28,12 +28,14 @@ use crate::vapi::dial::{Dialed, Limits};
 use super::people::DO_NOT_CALL;
 use super::{App, health};
 
-/// No dial is made on an older look at its campaign than this: somebody may have paused it.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_millis(500);
+/// No line is taken and no dial made on an older look at its campaign than this: somebody may have paused it.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_millis(500);
 
 /// One dial's share of an invocation.
 pub(super) struct Dial {
     pub(super) campaign: Arc<Campaign>,
+    /// When it was read.
+    pub(super) looked: Timestamp,
     pub(super) claim: ClaimKey,
     pub(super) lease: Lease,
     /// When it is to be made: now, unless a quota spaces dials out.
@@ -47,7 +49,7 @@ pub(super) struct Dial {
 impl App {
     /// Claims the lead and dials it, unless it is too late for either.
     pub(super) async fn dial(&self, dial: Dial) {
-        let Dial { campaign, claim, lease, start, deadline, pool } = &dial;
+        let Dial { campaign, looked, claim, lease, start, deadline, pool } = &dial;
         let wait = start.duration_since(self.clock.now());
         if wait.is_positive() {
             tokio::time::sleep(wait.unsigned_abs()).await;
@@ -75,7 +77,7 @@ impl App {
             }
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         }
-        let runs = match self.still_runs(lease.token.since(), *deadline, &claim.campaign).await {
+        let runs = match self.still_runs(*looked, *deadline, &claim.campaign).await {
             Ok(runs) => runs,
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
@@ -119,14 +121,13 @@ impl App {
         }
     }
 
-    /// Whether a campaign that was running at `since` is so still, for a dial that waited for its second or was held up.
+    /// Whether a campaign that was running when it was `looked` at is so still, for a dial that waited for its second or was held up.
     async fn still_runs(
         &self,
-        since: Timestamp,
+        mut looked: Timestamp,
         deadline: Timestamp,
         campaign: &CampaignCode,
     ) -> Result<bool, TableError> {
-        let mut looked = since;
         loop {
             let now = self.clock.now();
             // Whoever is this late makes no dial at all.

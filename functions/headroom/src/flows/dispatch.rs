@@ -2,7 +2,8 @@
 //!
 //! Whose line it is says a plan ([`crate::core::fair`]) on the pool and the campaigns as they are now, made anew after every
 //! write. Its campaigns are asked for leads in their order and only until the lines are used: a line that comes free
-//! costs one query however many campaigns there are, and those in which nobody was to be called a moment ago none.
+//! costs one query however many campaigns there are, and those in which nobody was to be called a moment ago none. From
+//! waking to taking a line it is four reads, two of them side by side: campaigns and health, the pool, the leads.
 //!
 //! Dies between any two steps: a plan is nothing but what was read, and what was taken is found as in [`super::dial`]. A ramp's
 //! step is one write of its own; whoever comes next decides again.
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::fair::{self, Contender, Lines};
+use crate::core::health::Health;
 use crate::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgName, Token};
 use crate::core::lead::ReadyLead;
 use crate::core::pacing::Own;
@@ -26,7 +28,7 @@ use crate::table::TableError;
 use crate::table::ledger::Taken;
 
 use super::App;
-use super::dial::Dial;
+use super::dial::{Dial, LOOK_AGAIN};
 use super::reject::rejects;
 
 /// Lines taken with one write. The expression's length bounds it, and the pool's item stays cool.
@@ -52,15 +54,15 @@ impl App {
     /// time. Returns when each dial has its answer, and starts none that could not get it before `until`.
     pub async fn dispatch(self: &Arc<Self>, until: Timestamp) -> Result<Dispatched, TableError> {
         // The list before the pool: whom it names has what room the pool says, or more.
-        let campaigns = self.table.list_campaigns().await?;
+        let look = self.look().await?;
         let pool = self.spread_lines(self.table.read_pool().await?).await?;
-        let mut dispatch =
-            Dispatch { app: self, pool, dials: JoinSet::new(), done: Dispatched::default(), until };
+        let (dials, done) = (JoinSet::new(), Dispatched::default());
+        let mut dispatch = Dispatch { app: self, look, pool, dials, done, until };
         let is_swept = |campaign: &&Campaign| {
             matches!(campaign.state, CampaignState::Cancelling | CampaignState::Rerunning { .. })
         };
-        let swept: Vec<Campaign> = campaigns.iter().filter(is_swept).cloned().collect();
-        let mut result = dispatch.serve(campaigns).await;
+        let swept: Vec<Campaign> = dispatch.look.campaigns.iter().filter(is_swept).cloned().collect();
+        let mut result = dispatch.serve().await;
         for campaign in &swept {
             if result.is_ok() {
                 result = self.sweep(campaign, until).await;
@@ -69,6 +71,13 @@ impl App {
         // Whatever went wrong: what was taken is dialed to its end.
         while dispatch.dials.join_next().await.is_some() {}
         result.map(|()| dispatch.done)
+    }
+
+    /// A look at all campaigns, and at how well outbound is going.
+    async fn look(&self) -> Result<Look, TableError> {
+        let at = self.clock.now();
+        let (campaigns, health) = tokio::try_join!(self.table.list_campaigns(), self.table.read_health())?;
+        Ok(Look { at, campaigns, health })
     }
 
     /// What bounds a campaign alone.
@@ -115,9 +124,18 @@ impl App {
     }
 }
 
+/// What the lines are planned on, beside the pool.
+pub(super) struct Look {
+    /// When it was begun.
+    at: Timestamp,
+    campaigns: Vec<Campaign>,
+    health: Health,
+}
+
 /// One invocation at work.
 pub(super) struct Dispatch<'a> {
     pub(super) app: &'a Arc<App>,
+    look: Look,
     pub(super) pool: Pool,
     pub(super) dials: JoinSet<()>,
     done: Dispatched,
@@ -127,6 +145,8 @@ pub(super) struct Dispatch<'a> {
 /// A running campaign in an invocation.
 struct Entry {
     campaign: Arc<Campaign>,
+    /// When it was read.
+    looked: Timestamp,
     codes: Vec<NameCode>,
     /// Whether it is left out from here on: it has nobody to call, or others take its lines at the same time.
     is_out: bool,
@@ -162,30 +182,27 @@ enum Served {
 impl Dispatch<'_> {
     /// Serves the campaigns in rounds: each on a fresh look at all of them, and for no more lines than were free at that
     /// look. So a line that comes free meanwhile is for those who are first in line by then.
-    async fn serve(&mut self, mut campaigns: Vec<Campaign>) -> Result<(), TableError> {
+    async fn serve(&mut self) -> Result<(), TableError> {
         let app = self.app;
         let mut before = Vec::new();
         loop {
-            app.memory.keep(&campaigns);
-            let entries = self.entries(campaigns, before).await?;
+            app.memory.keep(&self.look.campaigns);
+            let entries = self.entries(before).await?;
             let (entries, is_over) = self.round(entries).await?;
             let now = app.clock.now();
             if is_over || self.next(&entries, &self.pool.lines_for_outbound(now)).is_none() {
                 return self.leave(&entries).await;
             }
             before = entries;
-            campaigns = app.table.list_campaigns().await?;
+            self.look = app.look().await?;
             self.pool = app.table.read_pool().await?;
         }
     }
 
     /// The campaigns that may be served, with what this invocation knows of them.
-    async fn entries(
-        &mut self,
-        campaigns: Vec<Campaign>,
-        before: Vec<Entry>,
-    ) -> Result<Vec<Entry>, TableError> {
-        let app = self.app;
+    async fn entries(&mut self, before: Vec<Entry>) -> Result<Vec<Entry>, TableError> {
+        let (app, looked) = (self.app, self.look.at);
+        let campaigns = std::mem::take(&mut self.look.campaigns);
         let mut known: HashMap<_, _> =
             before.into_iter().map(|entry| (entry.campaign.code.clone(), entry)).collect();
         let mut entries = Vec::new();
@@ -205,6 +222,7 @@ impl Dispatch<'_> {
             let (codes, is_out) = (campaign.spec.codes(), is_dry || self.is_crowded(refusals));
             entries.push(Entry {
                 campaign: Arc::new(campaign),
+                looked,
                 codes,
                 is_out,
                 held_back: None,
@@ -304,13 +322,15 @@ impl Dispatch<'_> {
         served_ms: Option<i64>,
     ) -> Result<Served, TableError> {
         let app = self.app;
-        // Anew before each taking: somebody may have paused it, or changed its settings.
-        let Some(fresh) = app.running(&entry.campaign.code).await? else {
-            entry.is_out = true;
-            return Ok(Served::Nothing);
-        };
-        entry.campaign = Arc::new(fresh);
-        let (campaign, codes) = (entry.campaign.clone(), &entry.codes);
+        let now = app.clock.now();
+        if now.duration_since(entry.looked) > LOOK_AGAIN {
+            let Some(fresh) = app.running(&entry.campaign.code).await? else {
+                entry.is_out = true;
+                return Ok(Served::Nothing);
+            };
+            (entry.campaign, entry.looked) = (Arc::new(fresh), now);
+        }
+        let (campaign, looked, codes) = (entry.campaign.clone(), entry.looked, &entry.codes);
         let code = &campaign.code;
         let now = app.clock.now();
         if now + 2 * app.timers.dial_timeout() > self.until {
@@ -319,7 +339,7 @@ impl Dispatch<'_> {
         }
         let own = app.own(&campaign, &self.pool);
         let (item, room) = self.pool.roomiest(code, own, codes, now);
-        let (shard, room) = (item.shard.index, app.held_back(room, &self.pool, &campaign).await?);
+        let (shard, room) = (item.shard.index, app.held_back(&self.look.health, room, &self.pool, &campaign));
         if room.lines == 0 {
             // Not for want of a line: nothing that this invocation frees is for it.
             entry.is_out = true;
@@ -362,7 +382,7 @@ impl Dispatch<'_> {
                 for (lease, start) in leases.into_iter().zip(starts) {
                     let LineKey::Claim(claim) = lease.key.clone() else { continue };
                     let (campaign, pool) = (campaign.clone(), pool.clone());
-                    self.start(Dial { campaign, claim, lease, start, deadline, pool }).await;
+                    self.start(Dial { campaign, looked, claim, lease, start, deadline, pool }).await;
                 }
                 Ok(Served::Taken(lines))
             }

@@ -1,6 +1,6 @@
 //! How well outbound is going: what each call's answer and end say of it, and how much of outbound it allows.
 //!
-//! Read before lines are taken, and once for each answer and each end; written only where that changes something
+//! Read with each look at the campaigns before lines are taken, and once for each answer and each end; written only where that changes something
 //! ([`Health::after`]). So a call that goes well while all is well costs two small reads and no write but one in a
 //! minute, and while something is wrong two writes of one unit at most. Nothing rests on it: a process that dies before
 //! it has written has not counted one call, and inbound never asks.
@@ -29,17 +29,11 @@ const TRIES: usize = 8;
 
 impl App {
     /// How much of the room that the pool has a campaign may use. `room.rule` says what allows no more.
-    pub(super) async fn held_back(
-        &self,
-        room: Room,
-        pool: &Pool,
-        campaign: &Campaign,
-    ) -> Result<Room, TableError> {
+    pub(super) fn held_back(&self, health: &Health, room: Room, pool: &Pool, campaign: &Campaign) -> Room {
         if room.lines == 0 {
-            return Ok(room);
+            return room;
         }
-        let (health, now) = (self.table.read_health().await?, self.clock.now());
-        Ok(health.room(room, pool, &Needs::of(&campaign.spec), now, &self.timers))
+        health.room(room, pool, &Needs::of(&campaign.spec), self.clock.now(), &self.timers)
     }
 
     /// Takes in what was heard of a call. `pool` is as it was last seen. Failures are logged: nothing rests on it.

@@ -261,7 +261,8 @@ impl App {
         let codes = campaign.spec.codes();
         let own = self.own(campaign, pool);
         let (_, room) = pool.roomiest(&campaign.code, own, &codes, now);
-        let room = self.held_back(room, pool, campaign).await?;
+        let health = self.table.read_health().await?;
+        let room = self.held_back(&health, room, pool, campaign);
         if room.lines > 0 {
             return Ok(None);
         }
@@ -270,7 +271,7 @@ impl App {
         let known = Known { campaigns: &campaigns, means, timers: &self.timers };
         let mut expected = expected(&asker, Refuser::Rule(room.rule), pool, &known, now);
         if room.rule == Rule::Breaker {
-            let next = self.table.read_health().await?.opens(&Needs::of(&campaign.spec), now, &self.timers);
+            let next = health.opens(&Needs::of(&campaign.spec), now, &self.timers);
             expected = Expected { next, latest: next, basis: Basis::Breaker };
         }
         Ok(Some(Obstacle::Line { rule: room.rule.name().to_owned(), expected }))
