@@ -41,6 +41,10 @@ ROUTES = {
     },
 }
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")
+# X-Ray has no resources that could be named.
+TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# The namespace of what the functions say of themselves, and what tells two stacks apart in it.
+METRICS = ("Headroom", [{"Name": "Stack", "Value": {"Ref": "AWS::StackName"}}])
 
 
 class Stack:
@@ -107,6 +111,8 @@ class Code:
     reads: dict = field(default_factory=dict)
     operations: set = field(default_factory=set)
     table: dict = field(default_factory=dict)
+    metrics: set = field(default_factory=set)
+    runbook: set = field(default_factory=set)
 
     @classmethod
     def read(cls, repository):
@@ -117,12 +123,17 @@ class Code:
 
         crates = {name: text(name.removesuffix("Function").lower(), "src") for name in READS}
         config = functions.joinpath("headroom", "src", "config.rs")
+        every = "\n".join([text("headroom", "src", "flows"), *crates.values()])
         return cls.parse(
-            config.read_text("utf-8") if config.exists() else "", text("headroom", "src", "table"), crates
+            config.read_text("utf-8") if config.exists() else "",
+            text("headroom", "src", "table"),
+            crates,
+            every,
+            Path(repository, "infra", "RUNBOOK.md").read_text("utf-8"),
         )
 
     @classmethod
-    def parse(cls, config, table, crates):
+    def parse(cls, config, table, crates, every, runbook):
         constants = dict(re.findall(r'const (\w+): &str = "(HEADROOM_\w+)"', config))
         # What each struct's `from_env` reads.
         variables = {
@@ -140,6 +151,8 @@ class Code:
         index = re.search(r'READY_INDEX: &str = "(\w+)"', table)
         keys = {"Hash": set(re.findall(r'key\("(\w+)", KeyType::Hash\)', table)),
                 "Range": set(re.findall(r'key\("(\w+)", KeyType::Range\)', table))}
+        figures = re.findall(r"tracing::trace!\(\s*target: METRICS,(.*?)\);", every, re.DOTALL)
+        metrics = {name for body in figures for name in re.findall(r"\b([A-Z]\w+) = ", body)} - {"Rule"}
         return cls(variables, reads, operations, {
             "index": index and index[1],
             "hash": keys["Hash"],
@@ -147,7 +160,7 @@ class Code:
             "types": set(re.findall(r'attribute\("(\w+)", ScalarAttributeType::(\w)\)', table)),
             "projection": set(re.findall(r'\.non_key_attributes\("(\w+)"\)', table)),
             "ttl": '"ttl"' in table,
-        })
+        }, metrics, set(re.findall(r"^## (\w+)$", runbook, re.MULTILINE)))
 
 
 def listed(value):
@@ -229,7 +242,7 @@ def no_wildcards(stack, code):
                 if "*" in action:
                     yield role, f"allows {action}"
             for resource in listed(statement.get("Resource", [])):
-                if "*" in json.dumps(resource):
+                if "*" in json.dumps(resource) and set(listed(statement.get("Action", []))) - TRACING:
                     yield role, f"allows {statement.get('Action')} on {stack.value(resource)}"
     for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
         for name in stack.of(kind):
@@ -280,6 +293,8 @@ def grants_are_not_too_much(stack, code):
                 fits = resource == "${%s.Arn}" % own
             elif action.startswith("dynamodb:"):
                 fits = action in code.operations and resource.startswith("${Table.Arn}")
+            elif action in TRACING:
+                fits = resource == "*"
             elif action == "ssm:GetParameters":
                 fits = resource in {parameter_arn(stack, v) for v in stack.environment(name).values()}
             else:
@@ -403,6 +418,40 @@ def lost_campaigns_raise_an_alarm(stack, code):
         yield "CampaignsDeadQueue", "has no alarm on what arrives in it"
 
 
+def alarms_are_in_the_runbook(stack, code):
+    """Whoever is woken by an alarm finds what to do, and finds nothing about alarms that are no more."""
+    alarms = {name.removesuffix("Alarm") for name in stack.of("AWS::CloudWatch::Alarm")}
+    for name in sorted(alarms - code.runbook):
+        yield f"{name}Alarm", "has no entry in infra/RUNBOOK.md"
+    for name in sorted(code.runbook - alarms):
+        yield f"{name}Alarm", "has an entry in infra/RUNBOOK.md and is no alarm"
+
+
+def metrics_are_those_the_code_has(stack, code):
+    if not code.metrics:
+        yield "Dashboard", "no metrics were found in functions"
+    for name, alarm in stack.of("AWS::CloudWatch::Alarm").items():
+        stats = [part["MetricStat"]["Metric"] for part in alarm.get("Metrics", []) if "MetricStat" in part]
+        for metric in stats or [alarm]:
+            if metric.get("Namespace") != METRICS[0]:
+                continue
+            if metric["MetricName"] not in code.metrics:
+                yield name, f"watches {metric['MetricName']}, which no function tells"
+            if metric.get("Dimensions") != METRICS[1]:
+                yield name, "does not watch this stack's own metric"
+    for name, dashboard in stack.of("AWS::CloudWatch::Dashboard").items():
+        body = str(dashboard.get("DashboardBody", {}).get("Fn::Sub"))
+        shown = set(re.findall(r'"(?:Headroom|\.)", "(\w+)"', body)) | set(re.findall(r'MetricName=\\"(\w+)', body))
+        try:
+            json.loads(body)
+        except ValueError as error:
+            yield name, f"is no JSON: {error}"
+        for metric in sorted(code.metrics - shown):
+            yield name, f"does not show {metric}"
+        for metric in sorted(shown - code.metrics):
+            yield name, f"shows {metric}, which no function tells"
+
+
 # --- Agreement with the code ---
 
 
@@ -478,6 +527,8 @@ RULES = [
     routes_are_reachable_and_bounded,
     functions_have_logs_and_an_alarm,
     lost_campaigns_raise_an_alarm,
+    alarms_are_in_the_runbook,
+    metrics_are_those_the_code_has,
     the_table_is_kept_safe,
     the_table_is_the_one_the_code_uses,
     the_environment_is_what_the_code_reads,

@@ -1,6 +1,7 @@
 """Each rule is seen to fail: the real template with one mistake planted must give its finding."""
 
 import copy
+import re
 import unittest
 from pathlib import Path
 
@@ -51,6 +52,12 @@ attribute("q", ScalarAttributeType::S) attribute("due", ScalarAttributeType::N)
 .get_item() .put_item() .update_item() .query() .batch_get_item() .item("ttl", when)
 .transact_write_items() Put::builder() Update::builder() Delete::builder()
 """
+# Each metric that the dashboard shows is told, and each alarm is in the runbook.
+BODY = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+SHOWN = sorted({*re.findall(r'"(?:Headroom|\.)", "([A-Z]\w+)"', BODY), "OutboundWaits"})
+METRICS = "".join(f"tracing::trace!(target: METRICS, {name} = 1_u32, Rule = rule);\n" for name in SHOWN)
+ALARMS = [n for n, r in TEMPLATE["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"]
+RUNBOOK = "".join(f"## {name.removesuffix('Alarm')}\n\nDo something.\n" for name in ALARMS)
 
 
 class Planted(unittest.TestCase):
@@ -59,6 +66,7 @@ class Planted(unittest.TestCase):
     def setUp(self):
         self.template = copy.deepcopy(TEMPLATE)
         self.config, self.table = CONFIG, TABLE
+        self.metrics, self.runbook = METRICS, RUNBOOK
         self.crates = {"BackfillFunction": "Access::from_env(&env)?"}
 
     def resource(self, name):
@@ -74,7 +82,7 @@ class Planted(unittest.TestCase):
         return self.properties(function)["Environment"]["Variables"]
 
     def found(self):
-        code = rules.Code.parse(self.config, self.table, self.crates)
+        code = rules.Code.parse(self.config, self.table, self.crates, self.metrics, self.runbook)
         return {(rule, resource) for rule, resource, _ in rules.findings(self.template, code)}
 
     def sees(self, rule, resource):
@@ -146,7 +154,11 @@ class Planted(unittest.TestCase):
         self.sees(rules.no_wildcards, "ReconcilerRole")
 
     def test_any_key_under_a_condition(self):
-        self.statements("BackfillRole")[-1]["Fn::If"][1]["Resource"] = "*"
+        self.statements("BackfillRole")[-2]["Fn::If"][1]["Resource"] = "*"
+        self.sees(rules.no_wildcards, "BackfillRole")
+
+    def test_anything_besides_tracing_on_any_resource(self):
+        self.statements("BackfillRole")[-1]["Fn::If"][1]["Action"].append("xray:GetGroups")
         self.sees(rules.no_wildcards, "BackfillRole")
 
     def test_a_managed_policy(self):
@@ -275,6 +287,31 @@ class Planted(unittest.TestCase):
     def test_lost_campaigns_that_nobody_hears_of(self):
         del self.template["Resources"]["CampaignsDeadAlarm"]
         self.sees(rules.lost_campaigns_raise_an_alarm, "CampaignsDeadQueue")
+
+    def test_an_alarm_that_nobody_wrote_about(self):
+        self.runbook = RUNBOOK.replace("## WebhookSlow\n", "")
+        self.sees(rules.alarms_are_in_the_runbook, "WebhookSlowAlarm")
+
+    def test_an_entry_about_an_alarm_that_is_no_more(self):
+        del self.template["Resources"]["WebhookSlowAlarm"]
+        self.sees(rules.alarms_are_in_the_runbook, "WebhookSlowAlarm")
+
+    def test_a_metric_that_no_function_tells(self):
+        self.metrics = METRICS.replace(" CallersBlocked = ", " CallersLost = ")
+        self.sees(rules.metrics_are_those_the_code_has, "CallersBlockedAlarm")
+        self.sees(rules.metrics_are_those_the_code_has, "Dashboard")
+
+    def test_a_metric_under_metric_math_that_no_function_tells(self):
+        self.metrics = METRICS.replace(" LedgerDrift = ", " Drift = ")
+        self.sees(rules.metrics_are_those_the_code_has, "LedgerDriftAlarm")
+
+    def test_an_alarm_on_every_stack(self):
+        self.properties("CallersBlockedAlarm")["Dimensions"] = []
+        self.sees(rules.metrics_are_those_the_code_has, "CallersBlockedAlarm")
+
+    def test_a_dashboard_that_is_no_json(self):
+        self.properties("Dashboard")["DashboardBody"]["Fn::Sub"] = BODY[:-10]
+        self.sees(rules.metrics_are_those_the_code_has, "Dashboard")
 
     # --- The table, and agreement with the code ---
 

@@ -9,8 +9,9 @@ use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent
 use headroom::flows::App;
 use headroom::flows::intake::IntakeError;
 use headroom::logging::chain;
+use headroom::metrics::METRICS;
 use headroom::wake;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// How long an invocation may run where nobody says: the template's limit.
 const TIME_LIMIT: SignedDuration = SignedDuration::from_mins(1);
@@ -21,9 +22,14 @@ const TIME_LIMIT: SignedDuration = SignedDuration::from_mins(1);
 /// `deadline_ms`: when the invocation ends, in epoch milliseconds.
 pub async fn handle(app: &Arc<App>, event: SqsEvent, deadline_ms: i64) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
+    let mut woken = None;
     for message in &event.records {
         let body = message.body.as_deref().unwrap_or_default();
         if body == wake::BODY {
+            woken = woken.into_iter().chain(sent(message)).min();
+            continue;
+        }
+        if body == wake::LATER {
             continue;
         }
         if let Err(error) = app.take_in(body.as_bytes()).await {
@@ -35,18 +41,28 @@ pub async fn handle(app: &Arc<App>, event: SqsEvent, deadline_ms: i64) -> SqsBat
     }
     let now = app.clock.now();
     // Emulators send the time that is left where Lambda sends an instant.
-    let until = jiff::Timestamp::from_millisecond(deadline_ms)
+    let until = Timestamp::from_millisecond(deadline_ms)
         .ok()
         .filter(|deadline| *deadline > now)
         .unwrap_or(now + TIME_LIMIT);
     match app.dispatch(until).await {
         Ok(done) if done.taken > 0 => {
-            tracing::info!(lines.taken = done.taken, refused = done.refused, "dispatched")
+            tracing::info!(lines.taken = done.taken, refused = done.refused, "dispatched");
+            if let (Some(woken), Some(first)) = (woken, done.first) {
+                let refill_ms = first.duration_since(woken).as_millis().max(0) as u64;
+                tracing::trace!(target: METRICS, RefillMs = refill_ms);
+            }
         }
         Ok(_) => {}
         Err(error) => tracing::error!(error = chain(&error), "dispatch broke off; the next wake-up goes on"),
     }
     response
+}
+
+/// When a message was sent, as its queue says.
+fn sent(message: &SqsMessage) -> Option<Timestamp> {
+    let ms = message.attributes.get("SentTimestamp")?.parse().ok()?;
+    Timestamp::from_millisecond(ms).ok()
 }
 
 fn report(message: &SqsMessage, error: &IntakeError) {
@@ -55,5 +71,6 @@ fn report(message: &SqsMessage, error: &IntakeError) {
         tracing::error!(message.id = id, error = chain(error), "campaign message not stored; it comes again");
     } else {
         tracing::error!(message.id = id, error = chain(error), "campaign message refused");
+        tracing::trace!(target: METRICS, MessagesRefused = 1_u32);
     }
 }

@@ -92,6 +92,14 @@ const NAMES: [&str; 18] = [
 
 const REFERENCE: &str = "ssm:";
 
+/// The stack whose function this process is on Lambda: the function's name without the part behind the last dash, as the
+/// template names them. Nothing elsewhere. For logs, which begin before the configuration is read.
+pub fn stack() -> Option<String> {
+    #[allow(clippy::disallowed_methods, reason = "the environment is read in this module only")]
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok()?;
+    Some(function.rsplit_once('-').map_or(function.clone(), |(stack, _)| stack.to_owned()))
+}
+
 impl Environment {
     /// The process's environment, with its references to Parameter Store resolved.
     pub async fn load(aws: &SdkConfig) -> Result<Self, ConfigError> {

@@ -16,6 +16,7 @@ pub mod core;
 pub mod flows;
 pub mod inlet;
 pub mod logging;
+pub mod metrics;
 pub mod table;
 pub mod vapi;
 pub mod wake;

@@ -2,19 +2,30 @@
 
 use std::error::Error;
 
-/// Sends logs as JSON to standard output, at the level that `RUST_LOG` asks for (default `info`).
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config;
+use crate::metrics::{Embedded, METRICS};
+
+/// Sends logs as JSON to standard output, at the level that `RUST_LOG` asks for (default `info`), and figures beside
+/// them whatever it asks for.
 pub fn init_json() {
-    use tracing_subscriber::EnvFilter;
-    use tracing_subscriber::filter::LevelFilter;
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt()
+    let logs = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_target(false)
-        .with_env_filter(filter)
-        .init();
+        .with_filter(filter)
+        .with_filter(filter_fn(|event| event.target() != METRICS));
+    let figures = config::stack().map(|stack| {
+        Embedded::new(&stack, std::io::stdout).with_filter(filter_fn(|event| event.target() == METRICS))
+    });
+    tracing_subscriber::registry().with(logs).with(figures).init();
 }
 
 /// An error with its causes on one line. Each error's text says its own part only.

@@ -20,6 +20,8 @@ pub struct WakeQueue {
 
 /// What a wake-up looks like. Everything worth knowing is in the table.
 pub const BODY: &str = r#"{"wake":"lines"}"#;
+/// The same for later: when it was sent is not when there was something to do.
+pub const LATER: &str = r#"{"wake":"later"}"#;
 
 /// The longest that SQS keeps a message back.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
@@ -33,10 +35,11 @@ impl WakeQueue {
     /// Wakes the dispatcher after `delay`, rounded up to whole seconds and at most 15 minutes.
     pub async fn send(&self, delay: Duration) -> Result<(), WakeError> {
         let seconds = delay.min(LONGEST_DELAY).as_secs_f64().ceil() as i32;
-        let mut message = self.client.send_message().queue_url(&self.url).message_body(BODY);
-        if seconds > 0 {
-            message = message.delay_seconds(seconds);
-        }
+        let message = self.client.send_message().queue_url(&self.url);
+        let message = match seconds {
+            0 => message.message_body(BODY),
+            seconds => message.message_body(LATER).delay_seconds(seconds),
+        };
         message.send().await.map(|_| ()).map_err(|error| WakeError(Box::new(error)))
     }
 }

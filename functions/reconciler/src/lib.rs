@@ -12,6 +12,7 @@ pub async fn handle(app: &App) -> Result<(), TableError> {
         calls.found = pass.found,
         dials.adopted = pass.adopted,
         dials.given_back = pass.given_back,
+        dials.unknown = pass.unknown,
         lines.ceiling = pass.ceiling,
         "pass"
     );

@@ -15,6 +15,7 @@ use headroom::core::ids::{Kind, NameCode};
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;
+use headroom::metrics::METRICS;
 use headroom::table::TableError;
 use headroom::vapi::message::{CallEvent, DO_NOT_CALL, ServerMessage, ToolCalls};
 use headroom::vapi::signature;
@@ -39,6 +40,14 @@ impl Webhook {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
+        let began = self.app.clock.now();
+        let answer = self.answer(request).await;
+        let took = self.app.clock.now().duration_since(began);
+        tracing::trace!(target: METRICS, WebhookMs = took.as_millis() as i64);
+        answer
+    }
+
+    async fn answer(&self, request: Request) -> Response<Body> {
         if request.uri().path() != PATH {
             return answer(StatusCode::NOT_FOUND, &json!({ "error": "server messages go to POST /vapi" }));
         }

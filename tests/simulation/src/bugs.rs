@@ -103,7 +103,7 @@ pub const BUGS: [Bug; 84] = [
         good: "    let mut response = SqsBatchResponse::default();\n",
         bad: "    let mut response = SqsBatchResponse::default();
     let bodies = || event.records.iter().filter_map(|message| message.body.as_deref());
-    if bodies().any(|body| body != wake::BODY && headroom::core::campaign::Message::parse(body.as_bytes()).is_err()) {
+    if bodies().any(|body| body != wake::BODY && body != wake::LATER && headroom::core::campaign::Message::parse(body.as_bytes()).is_err()) {
         for message in &event.records {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message.message_id.clone().unwrap_or_default();

@@ -24,6 +24,7 @@ use crate::core::ids::{LineKey, Token};
 use crate::core::lead::Lead;
 use crate::core::pool::Pool;
 use crate::core::unseen::{Known, Sight, Spans, Unseen};
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::vapi::dial::Limits;
 
@@ -101,14 +102,15 @@ impl App {
         let sight = figures.unseen(known.iter().copied(), self.timers.blur());
         let lines = sight.least;
         let (vapi, counted) = (figures.used, figures.counted(&known));
+        let drift = i64::from(vapi) - i64::from(counted);
         tracing::info!(
             lines.vapi = vapi,
             lines.ledger = counted,
-            // These two are metrics by their names, which the template knows.
             unseen = lines,
-            drift = i64::from(vapi) - i64::from(counted),
+            drift,
             "ledger compared with Vapi"
         );
+        tracing::trace!(target: METRICS, LedgerDrift = drift, UnseenLines = lines);
         let left_out = figures.left_out(known, self.timers.blur());
         if left_out > 0 {
             tracing::warn!(

@@ -24,6 +24,7 @@ use crate::core::pacing::Own;
 use crate::core::pool::{Pool, Room, Rule, Source};
 use crate::core::refusal::Refuser;
 use crate::core::reserve::BucketKey;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::table::ledger::Taken;
 
@@ -47,6 +48,8 @@ pub struct Dispatched {
     pub taken: u32,
     /// Takings refused.
     pub refused: u32,
+    /// When the first line was taken.
+    pub first: Option<Timestamp>,
 }
 
 impl App {
@@ -375,6 +378,7 @@ impl Dispatch<'_> {
                 (entry.refusals, entry.has_taken) = (0, true);
                 let lines = leases.len() as u32;
                 self.done.taken += lines;
+                self.done.first.get_or_insert(now);
                 let starts = item.starts(code, &own, codes, lines, now);
                 self.now_is(taken).await?;
                 let deadline = now + app.timers.dial_deadline();
@@ -427,6 +431,7 @@ impl Dispatch<'_> {
                 continue;
             }
             tracing::debug!(campaign.id = %campaign.spec.id, rule = room.rule.name(), "no room");
+            tracing::trace!(target: METRICS, OutboundWaits = 1_u32, Rule = room.rule.name());
             // Whoever frees a line wakes the dispatcher if the ledger knows of a campaign that waits.
             let is_open = self.pool.campaigns.contains_key(&campaign.code);
             if !is_open && app.table.first_due(&campaign.code, campaign.lanes).await?.is_some() {

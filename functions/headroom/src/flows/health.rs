@@ -18,6 +18,7 @@ use crate::core::health::{Health, Heard, Load, Needs, News};
 use crate::core::ids::{NameCode, OrgName};
 use crate::core::pool::{Pool, Room};
 use crate::logging::chain;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::vapi::dial::Dialed;
 
@@ -137,13 +138,10 @@ impl App {
     pub(super) async fn log_health(&self, pool: &Pool) -> Result<(), TableError> {
         let health = self.health_status(pool, &[]).await?;
         let open = health.breakers.iter().filter(|breaker| breaker.state != BreakerState::Closed.name());
-        // These are metrics by their names, which the template knows.
-        tracing::info!(
-            cap = health.cap,
-            lowered = health.of - health.cap.min(health.of),
-            breakers = open.count(),
-            "outbound's health"
-        );
+        let (cap, lowered, breakers) =
+            (health.cap, health.of - health.cap.min(health.of), open.count() as u64);
+        tracing::info!(cap, lowered, breakers, "outbound's health");
+        tracing::trace!(target: METRICS, AdaptedCap = cap, LoweredLines = lowered, OpenBreakers = breakers);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use crate::core::campaign::{BadLead, CampaignState, Message, MessageError, NewLe
 use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CampaignCode, CampaignId, MessageCode};
 use crate::core::life::Wish;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::table::campaigns::Opened;
 use crate::table::leads::Stored;
@@ -148,6 +149,7 @@ impl App {
         }
         for lead in &bad {
             tracing::warn!(campaign.id = %spec.id, lead.index = lead.index, reason = lead.reason, "lead refused");
+            tracing::trace!(target: METRICS, LeadsRefused = 1_u32);
         }
         tracing::info!(campaign.id = %spec.id, new, known, bad = bad.len(), "leads taken in");
         Ok(TakenIn { campaign: spec.id.clone(), new, known, bad })

@@ -9,6 +9,7 @@ use crate::core::lead::{End, Lead, LeadState};
 use crate::core::pool::{Pool, Rule};
 use crate::core::refusal::{Fate, Refuser};
 use crate::logging::chain;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::table::ledger::Observed;
 use crate::vapi::message::{CallEvent, Happened};
@@ -251,6 +252,7 @@ impl App {
                     forwarded = overflow.is_some(),
                     "caller refused: no line is free for them"
                 );
+                tracing::trace!(target: METRICS, CallersRefused = 1_u32, Rule = rule.name());
                 let fate = if overflow.is_some() { Fate::Forwarded } else { Fate::Busy };
                 let who = (Kind::Inbound, telling.as_slice());
                 self.explain_refused(&event.call, who, Refuser::Rule(rule), fate, &now).await;

@@ -11,6 +11,7 @@ use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Lease, LineKey, 
 use crate::core::lead::{End, Lead, LeadState, Outcome};
 use crate::core::pool::Pool;
 use crate::logging::chain;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::table::changes::Wanted;
 use crate::table::leads::Step;
@@ -35,6 +36,8 @@ pub struct Pass {
     pub adopted: u32,
     /// Dials that surely made no call.
     pub given_back: u32,
+    /// Dials without an answer, of which that was not known when the pass began.
+    pub unknown: u32,
     /// Lines freed by the ceiling alone, without proof.
     pub ceiling: u32,
 }
@@ -61,6 +64,7 @@ impl App {
         let campaigns = self.table.list_campaigns().await?;
         let pass = Look::around(self, &pool, &campaigns).await?.reconcile().await?;
         self.log_health(&pool).await?;
+        measure(&pool, &campaigns, &pass);
         let mut running = false;
         for campaign in &campaigns {
             match campaign.state {
@@ -117,6 +121,30 @@ impl App {
     }
 }
 
+/// The pool's figures, once for each pass.
+fn measure(pool: &Pool, campaigns: &[Campaign], pass: &Pass) {
+    let running = campaigns.iter().filter(|campaign| campaign.state == CampaignState::Running);
+    let waiting = running.map(|campaign| {
+        let (held, over) = match pool.campaigns.get(&campaign.code) {
+            Some(tally) => (tally.held, tally.done + tally.failed),
+            None => (0, campaign.settled.0 + campaign.settled.1),
+        };
+        campaign.leads.unwrap_or_default().saturating_sub(held + over)
+    });
+    let counts = &pool.counts;
+    tracing::trace!(
+        target: METRICS,
+        LinesInbound = counts.inbound,
+        LinesOutbound = counts.outbound.saturating_sub(counts.foreign),
+        LinesForeign = counts.foreign,
+        LinesWeb = counts.web,
+        LinesFree = pool.free(),
+        Backlog = waiting.sum::<u32>(),
+        UnknownDials = pass.unknown,
+        LinesByCeiling = pass.ceiling,
+    );
+}
+
 /// What a pass sees: the ledger, the leads that hold lines, and Vapi's list of calls, read in this
 /// order. A call that is not in the list was not there when the leads were read.
 struct Look<'a> {
@@ -140,12 +168,14 @@ impl<'a> Look<'a> {
         let leads = app.table.read_leads(&held_claims(pool)).await?;
         let since = look_back(app, pool, &leads, now);
         let bound = leads.iter().filter_map(|lead| bound_call(lead).cloned()).collect();
-        let leads =
+        let leads: HashMap<_, _> =
             leads.into_iter().map(|lead| ((lead.campaign.clone(), lead.lead.clone()), lead)).collect();
         let org = |campaign: &Campaign| Some((campaign.code.clone(), campaign.spec.org.clone()?));
         let orgs = campaigns.iter().filter_map(org).collect();
         let listings = app.list_calls(since).await;
-        let pass = Pass { listed: listings.calls().count() as u32, ..Pass::default() };
+        let unknown = leads.values().filter(|lead| matches!(lead.state, LeadState::Unknown { .. }));
+        let (listed, unknown) = (listings.calls().count() as u32, unknown.count() as u32);
+        let pass = Pass { listed, unknown, ..Pass::default() };
         Ok(Self { app, pool, now, leads, bound, listings, orgs, pass, failed: None })
     }
 

@@ -12,6 +12,7 @@ use crate::core::lead::End;
 use crate::core::pool::Pool;
 use crate::core::refusal::{Asker, Fate, Known, Means, Refusal, Refuser};
 use crate::logging::chain;
+use crate::metrics::METRICS;
 use crate::table::TableError;
 use crate::table::usage::UsageHour;
 use crate::vapi::calls::Call;
@@ -66,6 +67,7 @@ impl App {
     ) {
         if let Some(kind) = blocked(kind, end) {
             tracing::warn!(call.id = %call, kind = kind.name(), "caller blocked by Vapi: its own lines were full");
+            tracing::trace!(target: METRICS, CallersBlocked = 1_u32);
             self.explain_refused(call, (kind, codes), Refuser::Vapi, Fate::Blocked, pool).await;
         }
     }
