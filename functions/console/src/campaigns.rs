@@ -1,10 +1,13 @@
 //! The routes of campaigns: what each asks for, and what it is answered.
 
+use headroom::core::callback::Asked;
 use headroom::core::campaign::{Campaign, Message};
-use headroom::core::ids::{CampaignId, LeadRef};
+use headroom::core::ids::{CampaignId, LeadId, LeadRef};
 use headroom::core::life::{Unreached, Wish};
+use headroom::flows::callbacks::CallbackError;
 use headroom::flows::campaigns::CampaignError;
 use headroom::logging::chain;
+use headroom::table::TableError;
 use lambda_http::Request;
 use lambda_http::http::Method;
 use percent_encoding::percent_decode_str;
@@ -24,12 +27,15 @@ pub(crate) enum Place<'a> {
     Wish(&'a str, &'static str),
     /// What became of its leads.
     Results(&'a str),
+    /// The calls that its leads are promised.
+    Callbacks(&'a str),
 }
 
 /// The path of campaigns.
 pub const CAMPAIGNS: &str = "/campaigns";
 const WISHES: [&str; 5] = ["start", "pause", "resume", "cancel", "rerun"];
 const RESULTS: &str = "results";
+const CALLBACKS: &str = "callbacks";
 /// Largest campaign message: 100,000 leads with variables. Lambda takes a tenth of it.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Leads on a page of results.
@@ -52,8 +58,9 @@ impl<'a> Place<'a> {
         {
             return Some(Self::Wish(id, wish));
         }
-        match of(RESULTS) {
-            Some(id) if *method == Method::GET => Some(Self::Results(id)),
+        match (of(RESULTS), of(CALLBACKS)) {
+            (Some(id), _) if *method == Method::GET => Some(Self::Results(id)),
+            (_, Some(id)) if *method == Method::POST => Some(Self::Callbacks(id)),
             _ => Some(Self::One(id)),
         }
     }
@@ -62,7 +69,7 @@ impl<'a> Place<'a> {
         match self {
             Self::All => &[Method::GET, Method::POST],
             Self::One(_) => &[Method::GET, Method::PATCH],
-            Self::Wish(..) => &[Method::POST],
+            Self::Wish(..) | Self::Callbacks(_) => &[Method::POST],
             Self::Results(_) => &[Method::GET],
         }
     }
@@ -82,6 +89,7 @@ impl Console {
             Place::One(id) => self.edit(id, request).await,
             Place::Wish(id, wish) => self.wish(id, wish, request).await,
             Place::Results(id) => self.results(id, request).await,
+            Place::Callbacks(id) => self.call_back(id, request).await,
         }
     }
 
@@ -126,10 +134,34 @@ impl Console {
         Ok(shown(&changed))
     }
 
+    async fn call_back(&self, id: &str, request: &Request) -> Result<Value, Refusal> {
+        let (id, by) = (campaign(id)?, asked::by(request.headers())?);
+        let (lead, asked) = callback(request.body())?;
+        let promised = self.app.call_back(&id, &lead, &asked, by).await?;
+        Ok(json!({
+            "campaign": id.as_str(),
+            "at": promised.at,
+            "clock": promised.clock(),
+            "moved": promised.is_moved,
+            "known": promised.is_known,
+        }))
+    }
+
     async fn results(&self, id: &str, request: &Request) -> Result<Value, Refusal> {
         let (after, most) = page(request.uri().query().unwrap_or_default())?;
         let results = self.app.results(&campaign(id)?, after.as_ref(), most).await?;
         Ok(serde_json::to_value(results).expect("texts, numbers and instants are JSON"))
+    }
+}
+
+impl From<CallbackError> for Refusal {
+    fn from(error: CallbackError) -> Self {
+        match error {
+            CallbackError::Unknown(_) => Self::Unknown(error.to_string()),
+            CallbackError::Not(_) => Self::Conflict(error.to_string()),
+            CallbackError::Table(TableError::Contended(_)) => Self::Busy(error.to_string()),
+            CallbackError::Table(failed) => failed.into(),
+        }
     }
 }
 
@@ -214,6 +246,26 @@ fn wanted(wish: &str, body: &[u8]) -> Result<Wish, String> {
     }
 }
 
+/// The body of `POST /campaigns/{id}/callbacks`. A lead that was given no id is known by its number. What cannot be read is
+/// refused without quoting it: it may be a number.
+fn callback(body: &[u8]) -> Result<(LeadId, Asked), String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        lead: Option<String>,
+        number: Option<String>,
+        at: String,
+    }
+    let example = r#"send {"lead": "ID", "at": "2026-05-04T17:00"}; "number" may stand for "lead" if it was given no id"#;
+    let Body { lead, number, at } = asked::parse(body, example)?;
+    let lead = match (lead, number) {
+        (Some(lead), None) | (None, Some(lead)) => lead,
+        _ => return Err(format!("the body names \"lead\" or \"number\", one of the two; {example}")),
+    };
+    let lead = lead.parse().map_err(|_| format!("that is no lead's id; {example}"))?;
+    Ok((lead, at.parse::<Asked>().map_err(|error| format!("at: {error}"))?))
+}
+
 /// Which page: the query of `GET /campaigns/{id}/results`.
 fn page(query: &str) -> Result<(Option<LeadRef>, i32), String> {
     let (mut after, mut most) = (None, LEADS);
@@ -251,6 +303,8 @@ mod tests {
             ("/campaigns/renewals%2Fmay/pause", &post, Some(Place::Wish("renewals%2Fmay", "pause"))),
             ("/campaigns/renewals/may/rerun", &post, Some(Place::Wish("renewals/may", "rerun"))),
             ("/campaigns/may/results", &get, Some(Place::Results("may"))),
+            ("/campaigns/renewals/may/callbacks", &post, Some(Place::Callbacks("renewals/may"))),
+            ("/campaigns/may/callbacks", &get, Some(Place::One("may/callbacks"))),
             // A campaign of that name.
             ("/campaigns/pause", &get, Some(Place::One("pause"))),
             ("/campaigns/results", &get, Some(Place::One("results"))),
@@ -294,6 +348,28 @@ mod tests {
         }
         let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(201));
         assert!(wanted("pause", long.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_callback_is_for_one_lead_at_one_time() {
+        for body in [
+            r#"{"lead":"crm-1","at":"2026-05-04T17:00"}"#,
+            r#"{"number":"+14155550100","at":"2026-05-04T17:00Z"}"#,
+        ] {
+            assert!(callback(body.as_bytes()).is_ok(), "{body}");
+        }
+        for body in [
+            "",
+            "{}",
+            r#"{"lead":"crm-1"}"#,
+            r#"{"at":"2026-05-04T17:00"}"#,
+            r#"{"lead":"crm-1","number":"+14155550100","at":"2026-05-04T17:00"}"#,
+            r#"{"number":"+14155550100","at":"soon"}"#,
+            r#"{"number":"+14155550100\u0000","at":"2026-05-04T17:00"}"#,
+        ] {
+            let error = callback(body.as_bytes()).expect_err(body);
+            assert!(!error.contains("4155550100"), "{error}");
+        }
     }
 
     #[test]

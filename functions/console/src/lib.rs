@@ -14,6 +14,7 @@
 //! | `GET /campaigns/{id}` | one: state, figures, settings, who did what; `?outcomes=true` counts its leads by reason |
 //! | `PATCH /campaigns/{id}` | merges the body into its settings |
 //! | `POST /campaigns/{id}/start`, `/pause`, `/resume`, `/cancel`, `/rerun` | what a person wants of it |
+//! | `POST /campaigns/{id}/callbacks` | promises a lead a call at a time |
 //! | `GET /campaigns/{id}/results?after=…&limit=500` | its leads, page by page, with what became of each |
 //! | `GET /why/{id}` | why a call (by Vapi's id) or a lead (`CAMPAIGN/LEAD`) waits, was refused or ended |
 //!
@@ -169,7 +170,7 @@ impl Console {
         let Some(route) = Route::of(request.uri().path(), request.method()) else {
             let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT and /quotas/NAME, \
                             GET /changes, GET /why/ID, GET and POST /campaigns, GET and PATCH /campaigns/ID, \
-                            POST /campaigns/ID/start, /pause, /resume, /cancel and /rerun, GET /campaigns/ID/results";
+                            POST /campaigns/ID/start, /pause, /resume, /cancel, /rerun and /callbacks, GET /campaigns/ID/results";
             return error(StatusCode::NOT_FOUND, there_is);
         };
         if !route.methods().contains(request.method()) {

@@ -11,13 +11,14 @@
 //! The answer waits for the write, and for nothing slower.
 
 use headroom::config::Callers;
+use headroom::core::callback::Unpromised;
 use headroom::core::ids::{Kind, NameCode};
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;
 use headroom::metrics::METRICS;
 use headroom::table::TableError;
-use headroom::vapi::message::{CallEvent, DO_NOT_CALL, ServerMessage, ToolCalls};
+use headroom::vapi::message::{CALL_BACK, CallEvent, DO_NOT_CALL, ServerMessage, ToolCalls};
 use headroom::vapi::signature;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
@@ -85,8 +86,8 @@ impl Webhook {
         event
     }
 
-    /// Does what Headroom's own tools are for, which is one thing: that a person is not called any more. Others' are
-    /// not answered.
+    /// Does what Headroom's own tools are for: that a person is not called any more, or is called at a time of theirs.
+    /// Others' are not answered.
     async fn use_tools(&self, used: &ToolCalls) -> Result<Value, TableError> {
         let mut results = Vec::new();
         for call in used.asked.iter().filter(|call| DO_NOT_CALL.contains(&call.name.as_str())) {
@@ -98,6 +99,17 @@ impl Webhook {
                 _ => "The number of this call is not known: nothing was noted.",
             };
             results.push(json!({ "toolCallId": call.id, "result": result }));
+        }
+        for tool in used.asked.iter().filter(|tool| CALL_BACK.contains(&tool.name.as_str())) {
+            let result = match &used.call {
+                Some(call) => {
+                    let whose = (used.org.as_ref(), used.claims.as_slice());
+                    let heard = self.app.hear_callback(call, whose, tool.at.as_ref(), Some(&tool.id)).await?;
+                    heard.map_or_else(|why| format!("Not confirmed: {why}."), |promised| promised.spoken())
+                }
+                None => format!("Not confirmed: {}.", Unpromised::NoLead),
+            };
+            results.push(json!({ "toolCallId": tool.id, "result": result }));
         }
         Ok(json!({ "results": results }))
     }

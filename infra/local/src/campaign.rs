@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::callback;
 use crate::campaign_args::{
     CampaignCommand, CommonArgs, EditArgs, IdArgs, ListArgs, PauseArgs, RerunArgs, ResultsArgs, ShowArgs,
     StartArgs,
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: &CampaignCommand) -> anyhow::Result<()> {
         CampaignCommand::Edit(args) => edit(args).await,
         CampaignCommand::Rerun(args) => rerun(args).await,
         CampaignCommand::Results(args) => results(args).await,
+        CampaignCommand::Callback(args) => callback::promise(args).await,
     }
 }
 
@@ -447,7 +449,7 @@ async fn show(args: &ShowArgs) -> anyhow::Result<()> {
 
 /// A campaign in words.
 fn detail(detail: &CampaignDetail) -> Vec<String> {
-    let CampaignDetail { status, campaign, created, reruns, acts, waits, outcomes } = detail;
+    let CampaignDetail { status, campaign, created, reruns, acts, waits, callbacks, outcomes } = detail;
     let CampaignStatus { id, state, reason, by, since, leads, .. } = status;
     let since = since.map(|since| format!(" since {}", why::utc(since))).unwrap_or_default();
     let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -459,6 +461,7 @@ fn detail(detail: &CampaignDetail) -> Vec<String> {
         "  leads     {all}: {} waiting, {calls} in calls, {} reached, {} not",
         leads.ready, leads.done, leads.failed
     ));
+    lines.extend(callbacks.as_ref().map(callback::in_words));
     if let Some(waits) = waits {
         lines.push(format!("  waits     {} (rule {})", why::meaning(&waits.rule), waits.rule));
     }

@@ -28,6 +28,8 @@ pub(crate) enum CampaignCommand {
     Rerun(RerunArgs),
     /// Write what became of each lead, as CSV.
     Results(ResultsArgs),
+    /// Promise a lead a call at a time of theirs.
+    Callback(CallbackArgs),
 }
 
 /// Which campaign, who asks, and how the answer is to be printed.
@@ -133,6 +135,20 @@ pub(crate) struct ResultsArgs {
     /// Where to [default: here]. With --json, JSON Lines.
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+/// What `campaign callback` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CallbackArgs {
+    /// The campaign's id.
+    #[arg(value_name = "CAMPAIGN")]
+    pub(crate) id: String,
+    /// The lead's id: its number, if it was given none.
+    pub(crate) lead: String,
+    /// When, such as 2026-05-04T17:00 on the lead's own clock, or 2026-05-04T17:00:00+02:00.
+    pub(crate) at: String,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

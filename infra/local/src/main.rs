@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
 mod args;
+mod callback;
 mod campaign;
 mod campaign_args;
 mod lines;

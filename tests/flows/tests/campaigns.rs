@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flows::{World, policy};
 use headroom::core::campaign::{Campaign, CampaignState};
+use headroom::core::fair::Lane;
 use headroom::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadRef};
 use headroom::core::lead::LeadState;
 use headroom::core::life::{ACTS, Act, Unreached, Wish};
@@ -390,21 +391,27 @@ async fn a_lead_is_made_ready_once_in_a_rerun_and_by_no_older_one() {
     let world = world().await;
     finished(&world).await;
     let (table, lead, now) = (world.table(), lead_ref(1), world.clock.now());
-    assert!(table.rerun_lead(&code(), &lead, 2, now).await.unwrap());
+    assert!(table.rerun_lead(&code(), (&lead, Lane::Normal), 2, now).await.unwrap());
     for run in 1..=2 {
-        assert!(!table.rerun_lead(&code(), &lead, run, now).await.unwrap(), "it is ready");
-        assert!(!table.rerun_lead(&code(), &lead_ref(0), run, now).await.unwrap(), "it was reached");
+        assert!(!table.rerun_lead(&code(), (&lead, Lane::Normal), run, now).await.unwrap(), "it is ready");
+        assert!(
+            !table.rerun_lead(&code(), (&lead_ref(0), Lane::Normal), run, now).await.unwrap(),
+            "it was reached"
+        );
     }
     // A sweep of the cancelling before the rerun comes late.
     assert!(!table.cancel_lead(&code(), &lead, 1).await.unwrap());
     assert!(table.cancel_lead(&code(), &lead, 2).await.unwrap());
     for run in 1..=2 {
-        assert!(!table.rerun_lead(&code(), &lead, run, now).await.unwrap(), "it has ended in this rerun");
+        assert!(
+            !table.rerun_lead(&code(), (&lead, Lane::Normal), run, now).await.unwrap(),
+            "it has ended in this rerun"
+        );
     }
-    assert!(table.rerun_lead(&code(), &lead, 3, now).await.unwrap());
+    assert!(table.rerun_lead(&code(), (&lead, Lane::Normal), 3, now).await.unwrap());
     assert_eq!(world.due_us(&claim(1)).await.unwrap(), now.as_microsecond());
     assert!(!table.cancel_lead(&code(), &lead_ref(9), 3).await.unwrap(), "there is none");
-    assert!(!table.rerun_lead(&code(), &lead_ref(9), 3, now).await.unwrap(), "there is none");
+    assert!(!table.rerun_lead(&code(), (&lead_ref(9), Lane::Normal), 3, now).await.unwrap(), "there is none");
 }
 
 /// A dispatcher took a line for a claim before the campaign was cancelled, and comes to claim it after the rerun.
@@ -465,7 +472,9 @@ async fn a_lead_made_ready_too_late_is_not_lost() {
     dispatch(&world).await;
     dispatch(&world).await;
     assert_eq!(campaign(&world).await.state, CampaignState::Finished);
-    assert!(world.table().rerun_lead(&code(), &lead_ref(1), 1, world.clock.now()).await.unwrap());
+    assert!(
+        world.table().rerun_lead(&code(), (&lead_ref(1), Lane::Normal), 1, world.clock.now()).await.unwrap()
+    );
     world.app.reconcile().await.unwrap();
     assert_eq!(campaign(&world).await.state, CampaignState::Running);
 }

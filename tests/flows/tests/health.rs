@@ -113,6 +113,7 @@ async fn caller(world: &World, call: &str) -> Answer {
         claims: Vec::new(),
         person: None,
         refuses: false,
+        calls_back: None,
         happened: Happened::Live,
     };
     world.app.answer(&event, &callers).await.unwrap()

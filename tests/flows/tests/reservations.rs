@@ -192,6 +192,7 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
         claims: Vec::new(),
         person: None,
         refuses: false,
+        calls_back: None,
         happened: Happened::Live,
     };
     world.app.answer(&event, &callers).await.unwrap()

@@ -64,6 +64,7 @@ fn event(call: &CallId, kind: Kind, agent: &str, happened: Happened) -> CallEven
         claims,
         person: None,
         refuses: false,
+        calls_back: None,
         happened,
     }
 }

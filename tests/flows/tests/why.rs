@@ -37,6 +37,7 @@ fn event(call: &str, kind: Kind, assistant: &str, happened: Happened) -> CallEve
         claims: Vec::new(),
         person: None,
         refuses: false,
+        calls_back: None,
         happened,
     }
 }

@@ -88,8 +88,8 @@ pub const BUGS: [Bug; 84] = [
     Bug {
         name: "outcome written after the line is freed",
         file: SETTLE,
-        good: "        let claim = lead.claim();\n        let lead_end",
-        bad: "        let claim = lead.claim();\n        self.free(pool, &lease, None).await?;\n        let lead_end",
+        good: "        let claim = lead.claim();\n        let (step",
+        bad: "        let claim = lead.claim();\n        self.free(pool, &lease, None).await?;\n        let (step",
     },
     Bug {
         name: "lead given back after its line is freed",
@@ -283,8 +283,8 @@ pub const BUGS: [Bug; 84] = [
     Bug {
         name: "a lead rejected that somebody has just claimed",
         file: LEADS,
-        good: "REMOVE q\")\n            .condition_expression(\"st = :ready AND claims = :before\")",
-        bad: "REMOVE q\")\n            .condition_expression(\"(st = :ready OR st <> :ready) AND (claims = :before OR claims <> :before)\")",
+        good: "REMOVE q, cb, cb_claim\")\n            .condition_expression(\"st = :ready AND claims = :before\")",
+        bad: "REMOVE q, cb, cb_claim\")\n            .condition_expression(\"(st = :ready OR st <> :ready) AND (claims = :before OR claims <> :before)\")",
     },
     Bug {
         name: "a lead rejected whose last line is still to be freed, and counted with it",
@@ -416,8 +416,8 @@ pub const BUGS: [Bug; 84] = [
     Bug {
         name: "warm leads last",
         file: FAIR,
-        good: "self.high.then_some(Lane::High).into_iter().chain([Lane::Normal])",
-        bad: "[Lane::Normal].into_iter().chain(self.high.then_some(Lane::High))",
+        good: "callback.into_iter().chain(self.high.then_some(Lane::High)).chain(ordinary)",
+        bad: "callback.into_iter().chain(ordinary).chain(self.high.then_some(Lane::High))",
     },
     Bug {
         name: "a warm lead that comes back stands among the others",
@@ -467,8 +467,8 @@ pub const BUGS: [Bug; 84] = [
     Bug {
         name: "a retry forgets the zone that the lead named",
         file: LEADS,
-        good: "        set.push_str(\" REMOVE deadline\");",
-        bad: "        set.push_str(\" REMOVE deadline, tz\");",
+        good: "Self { set, remove: \"deadline\".into(),",
+        bad: "Self { set, remove: \"deadline, tz\".into(),",
     },
     Bug {
         name: "a person who says no between the question and the dial is called",
@@ -553,8 +553,8 @@ pub const BUGS: [Bug; 84] = [
     Bug {
         name: "a finish of the run before ends the rerun",
         file: "functions/headroom/src/table/campaigns.rs",
-        good: "            .condition_expression(format!(\"st = :from AND leads = :leads AND {run}\"))",
-        bad: "            .condition_expression(format!(\"st = :from AND leads = :leads AND ({run} OR attribute_exists(pk))\"))",
+        good: "            .condition_expression(format!(\"st = :from AND leads = :leads AND {run} AND {promises}\"))",
+        bad: "            .condition_expression(format!(\"st = :from AND leads = :leads AND ({run} OR attribute_exists(pk)) AND {promises}\"))",
     },
     Bug {
         name: "a rerun runs before its leads are ready",

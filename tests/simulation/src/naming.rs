@@ -45,6 +45,8 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         "BatchGetItem" => "read_leads",
         "TransactWriteItems" if request.text.contains("SET lim = ") => "change_policy",
         "TransactWriteItems" if request.text.contains("SET st = :failed") => "end_ready",
+        "TransactWriteItems" if request.text.contains("SET st = :st") => "settle_promised",
+        "TransactWriteItems" if request.text.contains("SET cb = :at") => "promise",
         "TransactWriteItems" => "count_message",
         "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
             keys if keys.contains("BETWEEN") => "due_between",
@@ -126,6 +128,8 @@ fn of_lead(json: &Value, update: &str) -> &'static str {
         "bind"
     } else if update.contains("st = :unknown") {
         "mark_unknown"
+    } else if update.contains("st = :st") && gives(":cb") {
+        "settle_promised"
     } else if update.contains("st = :st") {
         "settle"
     } else if update.contains("att = :zero") {

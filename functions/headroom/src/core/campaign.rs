@@ -95,6 +95,9 @@ pub struct Spec {
     pub end_at: Option<Timestamp>,
     /// When they are called again.
     pub retry: Retry,
+    /// The class that those are served in who are promised a call; VIP if none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_priority: Option<Priority>,
 }
 
 fn write_id<S: Serializer>(id: &CampaignId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -136,6 +139,7 @@ struct UncheckedSpec {
     end_at: Option<Timestamp>,
     #[serde(default)]
     retry: Retry,
+    callback_priority: Option<Priority>,
 }
 
 impl TryFrom<UncheckedSpec> for Spec {
@@ -176,6 +180,7 @@ impl TryFrom<UncheckedSpec> for Spec {
             start_at: spec.start_at,
             end_at: spec.end_at,
             retry: spec.retry,
+            callback_priority: spec.callback_priority,
         })
     }
 }
@@ -305,6 +310,8 @@ pub struct Campaign {
     pub reran: Option<Timestamp>,
     /// What people did to it last, the oldest first.
     pub acts: Vec<Act>,
+    /// What its leads were promised.
+    pub callbacks: super::callback::Tally,
     /// How far its leads have been ended or made ready again, while they are.
     pub sweep: Sweep,
 }

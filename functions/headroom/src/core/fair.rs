@@ -15,7 +15,9 @@
 //! Several dispatchers plan on readings of their own. What they take is conditioned on the ledger, so they take no
 //! more than there is; what one took too much for a campaign, the next plan leaves out.
 //!
-//! **Within a campaign.** Leads wait in [`Lane`]s, each in the order of its leads' times, and the first lane first.
+//! **Within a campaign.** Leads wait in [`Lane`]s, each in the order of its leads' times, and the first lane first. People
+//! who are promised a call ([`super::callback`]) have the first lane of all, and while some of them are due, their campaign
+//! contends a second time, for their lines alone and in a class of its own.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -31,6 +33,9 @@ use super::reserve::BucketKey;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
+    /// People who are promised a call. No message asks for it.
+    #[serde(skip_deserializing)]
+    Callback,
     /// Warm leads.
     High,
     /// The default.
@@ -41,14 +46,34 @@ pub enum Lane {
 /// The lanes that a campaign's leads may stand in, so that nobody asks for one that was never used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lanes {
+    /// Whether any of its leads was ever promised a call.
+    pub callback: bool,
     /// Whether it has, or had, leads of high priority.
     pub high: bool,
+    /// Whether those of all others are left out.
+    no_others: bool,
 }
 
 impl Lanes {
+    /// That of people who are promised a call, alone.
+    pub const CALLBACK: Self = Self { callback: true, high: false, no_others: true };
+
+    /// The lanes of a campaign that has, or had, leads in these besides the ordinary one.
+    pub fn new(callback: bool, high: bool) -> Self {
+        Self { callback, high, no_others: false }
+    }
+
     /// They, in the order in which they are served.
     pub fn iter(self) -> impl Iterator<Item = Lane> {
-        self.high.then_some(Lane::High).into_iter().chain([Lane::Normal])
+        let callback = self.callback.then_some(Lane::Callback);
+        let ordinary = (!self.no_others).then_some(Lane::Normal);
+        callback.into_iter().chain(self.high.then_some(Lane::High)).chain(ordinary)
+    }
+
+    /// The same without those who are promised a call.
+    #[must_use]
+    pub fn ordinary(self) -> Self {
+        Self { callback: false, ..self }
     }
 }
 

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
 use super::campaign::Spec;
+use super::fair::Lane;
 use super::ids::PhoneNumber;
 use super::lead::{Lead, ReadyLead};
 use super::window::{HORIZON, Hours, WindowError, WindowText};
@@ -182,6 +183,9 @@ pub struct Person<'a> {
     pub number: Option<&'a PhoneNumber>,
     /// The zone that the campaign says they are in.
     pub timezone: Option<&'a TimeZone>,
+    /// Whether they asked for the call: it is their word then, and not the campaign's window, that says when they may be
+    /// called as far as the law allows.
+    pub is_promised: bool,
 }
 
 impl Person<'_> {
@@ -197,13 +201,21 @@ impl Person<'_> {
 
 impl<'a> From<&'a Lead> for Person<'a> {
     fn from(lead: &'a Lead) -> Self {
-        Self { number: Some(&lead.number), timezone: lead.timezone.as_ref() }
+        Self {
+            number: Some(&lead.number),
+            timezone: lead.timezone.as_ref(),
+            is_promised: lead.callbacks.promise.is_some(),
+        }
     }
 }
 
 impl<'a> From<&'a ReadyLead> for Person<'a> {
     fn from(lead: &'a ReadyLead) -> Self {
-        Self { number: lead.number.as_ref(), timezone: lead.timezone.as_ref() }
+        Self {
+            number: lead.number.as_ref(),
+            timezone: lead.timezone.as_ref(),
+            is_promised: lead.lane == Lane::Callback,
+        }
     }
 }
 
@@ -218,7 +230,7 @@ pub fn needs_zone(spec: &Spec, law: &CallingHours, number: &PhoneNumber) -> bool
 /// None if that is never within a year, or not before the campaign's end: they will not be called any more. So it is
 /// where nobody knows what their clock says and it matters.
 pub fn opens(spec: &Spec, law: &CallingHours, person: &Person<'_>, now: Timestamp) -> Option<Timestamp> {
-    let window = spec.window.as_ref().map(|window| window.parts());
+    let window = spec.window.as_ref().filter(|_| !person.is_promised).map(|window| window.parts());
     let on_their_clock = [
         window.and_then(|(hours, zone)| if zone.is_none() { Some(hours) } else { None }),
         person.number.and_then(|number| law.hours(number)),
@@ -308,7 +320,7 @@ mod tests {
     fn when(extra: &str, law: &CallingHours, number: &str, timezone: Option<&str>, now: &str) -> String {
         let (number, timezone) =
             (number.parse().expect("E.164"), timezone.map(|name| zone(name).expect("a zone")));
-        let person = Person { number: Some(&number), timezone: timezone.as_ref() };
+        let person = Person { number: Some(&number), timezone: timezone.as_ref(), is_promised: false };
         opens(&spec(extra), law, &person, at(now)).map(|at| at.to_string()).unwrap_or_default()
     }
 
@@ -417,7 +429,7 @@ mod tests {
         // The worst: 42 zones that never meet for a year.
         let (spec, law) = (spec(r#","window":{"start":"09:00","end":"18:00"}"#), CallingHours::default());
         let number = "+18005550100".parse().expect("E.164");
-        let person = Person { number: Some(&number), timezone: None };
+        let person = Person { number: Some(&number), timezone: None, is_promised: false };
         let began = std::time::Instant::now();
         for day in 0..20 {
             let now = at("2026-01-01T00:00:00Z") + SignedDuration::from_hours(24 * day);
@@ -446,7 +458,7 @@ mod tests {
             let spec = spec(&format!(r#","window":{{"start":"{start:02}:00","end":"{end}"}}"#));
             let law = CallingHours::default();
             let number: PhoneNumber = number.parse().expect("E.164");
-            let person = Person { number: Some(&number), timezone: None };
+            let person = Person { number: Some(&number), timezone: None, is_promised: false };
             let now = Timestamp::from_second(now - now % 60).expect("an instant");
             let window = spec.window.as_ref().expect("it has one").parts().0;
             let all_open = |minute: Timestamp| {

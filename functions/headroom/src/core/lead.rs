@@ -3,7 +3,9 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::callback::Callbacks;
 use super::ended::{Group, NoAnswer, UNKNOWN_REASON, is_daily_limit};
+use super::fair::Lane;
 use super::ids::{CallId, CampaignCode, ClaimKey, LeadId, LeadRef, Lease, LineKey, PhoneNumber, Token};
 use super::retry::{Missed, Retry, Tried};
 use super::timers::Timers;
@@ -105,6 +107,10 @@ pub struct Lead {
     pub tried: Tried,
     /// Failed set-ups that did not count.
     pub spared: u32,
+    /// Where it stands in its campaign's queue, unless it is promised a call.
+    pub lane: Lane,
+    /// What it was promised.
+    pub callbacks: Callbacks,
 }
 
 impl Lead {
@@ -134,6 +140,8 @@ pub struct ReadyLead {
     pub number: Option<PhoneNumber>,
     /// The person's own zone.
     pub timezone: Option<TimeZone>,
+    /// Where in its campaign's queue it stands.
+    pub lane: Lane,
 }
 
 /// The end of a call, as a webhook or Vapi's list tells it.
@@ -185,6 +193,8 @@ pub enum Outcome {
 pub enum Counts {
     /// Towards `maxAttempts`, as one that came to this.
     Attempt(Missed),
+    /// Towards `maxAttempts`, whatever it came to: its person is promised another.
+    Called,
     /// As a spared set-up failure; only so many are.
     Spared,
     /// Not at all, and its turn is when it was: it keeps its place in the queue.
@@ -280,6 +290,8 @@ mod tests {
             attempts,
             tried: Tried::default(),
             spared,
+            lane: Lane::default(),
+            callbacks: Callbacks::default(),
         }
     }
 

@@ -23,6 +23,7 @@
 //!   are recorded once per claim, and the record of an ended call keeps a late message from taking a line.
 
 pub mod breaker;
+pub mod callback;
 pub mod campaign;
 pub mod ended;
 pub mod fair;

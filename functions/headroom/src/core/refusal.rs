@@ -492,6 +492,7 @@ mod tests {
             run: 0,
             reran: None,
             acts: Vec::new(),
+            callbacks: Default::default(),
             sweep: Default::default(),
         }
     }

@@ -10,6 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::{BadLead, Campaign, NO_ZONE, NewLead, Spec};
+use crate::core::fair::Lanes;
 use crate::core::hours::{Person, WINDOW_CLOSED, needs_zone, opens, opens_at};
 use crate::core::ids::LineKey;
 use crate::core::lead::{Lead, ReadyLead};
@@ -40,7 +41,8 @@ impl App {
     /// Takes those leads out of a message whose clock has to be known for the campaign and is not.
     pub(super) fn refuse_without_zone(&self, spec: &Spec, leads: &mut Vec<NewLead>, bad: &mut Vec<BadLead>) {
         leads.retain(|lead| {
-            let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref() };
+            let person =
+                Person { number: Some(&lead.number), timezone: lead.timezone.as_ref(), is_promised: false };
             let is_good = !needs_zone(spec, &self.calling_hours, &lead.number) || !person.zones().is_empty();
             if !is_good {
                 bad.push(BadLead { index: lead.index, reason: NO_ZONE.to_owned() });
@@ -63,21 +65,32 @@ impl Dispatch<'_> {
     pub(super) async fn is_open(&mut self, campaign: &Campaign) -> Result<bool, TableError> {
         let now = self.app.clock.now();
         let opens = opens_at(&campaign.spec, now);
-        let too_late = match (opens, campaign.spec.end_at) {
+        let end = campaign.spec.end_at;
+        let too_late = match (opens, end) {
             (None, _) => Some(Timestamp::UNIX_EPOCH),
             (Some(_), end) => end,
         };
         if let Some(from) = too_late {
-            self.end_from(campaign, from).await?;
+            self.end_from(campaign, campaign.lanes.ordinary(), from).await?;
+        }
+        // No window closes for those who are promised a call.
+        if let Some(end) = end.filter(|_| campaign.lanes.callback) {
+            let from = if now >= end { Timestamp::UNIX_EPOCH } else { end };
+            self.end_from(campaign, Lanes::CALLBACK, from).await?;
         }
         Ok(opens == Some(now))
     }
 
-    /// Ends the ready leads of a campaign whose turn comes at `from` or later.
-    async fn end_from(&mut self, campaign: &Campaign, from: Timestamp) -> Result<(), TableError> {
+    /// Ends the ready leads in these lanes of a campaign whose turn comes at `from` or later.
+    async fn end_from(
+        &mut self,
+        campaign: &Campaign,
+        lanes: Lanes,
+        from: Timestamp,
+    ) -> Result<(), TableError> {
         let most = AT_ONCE as i32;
         while self.app.clock.now() + TIME_TO_END < self.until {
-            let late = self.app.table.ready_leads_from(&campaign.code, campaign.lanes, from, most).await?;
+            let late = self.app.table.ready_leads_from(&campaign.code, lanes, from, most).await?;
             let late = self.without_lines(late);
             // None ended: the index is behind, or those are others' by now.
             if late.is_empty() || self.end_leads(campaign, late, WINDOW_CLOSED).await? == 0 {
@@ -87,10 +100,11 @@ impl Dispatch<'_> {
         Ok(())
     }
 
-    /// Ready leads that may be called now and hold no line.
+    /// Ready leads in these of its lanes that may be called now and hold no line.
     pub(super) async fn callable(
         &mut self,
         campaign: &Campaign,
+        lanes: Lanes,
         wanted: usize,
         now: Timestamp,
     ) -> Result<Vec<ReadyLead>, TableError> {
@@ -98,7 +112,7 @@ impl Dispatch<'_> {
         let spare = SPARE_LEADS + self.dials.len();
         let mut page = wanted;
         while self.app.clock.now() + TIME_TO_END < self.until {
-            let ready = self.app.table.ready_leads(&campaign.code, campaign.lanes, now, page + spare).await?;
+            let ready = self.app.table.ready_leads(&campaign.code, lanes, now, page + spare).await?;
             if ready.is_empty() {
                 break;
             }

@@ -34,6 +34,7 @@ use crate::table::TableError;
 use crate::table::campaigns::Changed;
 
 use super::App;
+use super::callbacks::CallbackFigures;
 use super::dispatch::TIME_TO_END;
 use super::status::CampaignStatus;
 
@@ -256,12 +257,12 @@ impl Holder<'_> {
                 .iter()
                 .filter(|(lead, _)| Unreached::of(&lead.state).is_some_and(|why| only.contains(&why)))
                 // In their old order, and none of them later than now.
-                .map(|(lead, turn)| (&lead.lead, turn.due.min(now)))
+                .map(|(lead, turn)| ((&lead.lead, lead.lane), turn.due.min(now)))
                 .collect();
             let mut moved = 0;
             for few in chosen.chunks(WRITES_AT_ONCE) {
                 let moves =
-                    few.iter().map(|(lead, due)| table.rerun_lead(&code, lead, self.campaign.run, *due));
+                    few.iter().map(|(lead, due)| table.rerun_lead(&code, *lead, self.campaign.run, *due));
                 let moves = futures::future::try_join_all(moves).await?;
                 moved += moves.into_iter().filter(|moved| *moved).count() as u32;
             }
@@ -271,8 +272,10 @@ impl Holder<'_> {
             }
             after = Some(last);
         }
+        // Read anew: a lead that is promised a call comes back in between.
+        let campaign = table.read_campaign(&code).await?.unwrap_or_else(|| self.campaign.clone());
         let counted = table.count_leads(&code).await?;
-        if table.run_again(&self.campaign, counted).await? {
+        if table.run_again(&Campaign { run: self.campaign.run, ..campaign }, counted).await? {
             let again = counted.total - counted.done - counted.failed;
             tracing::info!(campaign.id = %self.campaign.spec.id, leads = again, "campaign runs again");
         }
@@ -317,6 +320,9 @@ pub struct CampaignDetail {
     /// What its leads wait for, if they have waited for a line lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Refusal>,
+    /// What its leads were promised, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callbacks: Option<CallbackFigures>,
     /// Leads by their reason, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<BTreeMap<String, u32>>,
@@ -378,6 +384,7 @@ impl App {
         let is_running = campaign.state == CampaignState::Running;
         let waits = if is_running { self.table.read_waiting(&campaign.code).await? } else { None };
         let since = self.clock.now() - self.timers.scaled(WAITING);
+        let callbacks = self.callback_figures(&campaign).await?;
         let outcomes = if with_outcomes { Some(self.outcomes(&campaign.code).await?) } else { None };
         Ok(CampaignDetail {
             status,
@@ -389,6 +396,7 @@ impl App {
                 .map(|Act { at, by, what }| ActStatus { at: *at, by: by.clone(), what: what.clone() })
                 .collect(),
             waits: waits.filter(|refusal| refusal.at >= since),
+            callbacks,
             outcomes,
             campaign: campaign.spec,
         })

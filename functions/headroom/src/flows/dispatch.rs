@@ -15,8 +15,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
+use crate::core::callback;
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::fair::{self, Contender, Lines};
+use crate::core::fair::{self, Contender, Lanes, Lines, Weight};
 use crate::core::health::Health;
 use crate::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgName, Token};
 use crate::core::lead::ReadyLead;
@@ -151,6 +152,8 @@ struct Entry {
     /// When it was read.
     looked: Timestamp,
     codes: Vec<NameCode>,
+    /// Of its due callbacks alone, so many; else it is of all of its leads.
+    callbacks: Option<u32>,
     /// Whether it is left out from here on: it has nobody to call, or others take its lines at the same time.
     is_out: bool,
     /// What keeps it from lines that there are: how well outbound is going.
@@ -158,6 +161,18 @@ struct Entry {
     /// Whether lines were taken for it.
     has_taken: bool,
     refusals: u32,
+}
+
+impl Entry {
+    fn known_by(&self) -> (CampaignCode, bool) {
+        (self.campaign.code.clone(), self.callbacks.is_some())
+    }
+
+    /// The lanes that it is served from. Those of all leads begin with that of callbacks: where both are of one class, a
+    /// due callback is not passed by the campaign's other leads.
+    fn lanes(&self) -> Lanes {
+        if self.callbacks.is_some() { Lanes::CALLBACK } else { self.campaign.lanes }
+    }
 }
 
 /// Who is served next.
@@ -206,32 +221,42 @@ impl Dispatch<'_> {
     async fn entries(&mut self, before: Vec<Entry>) -> Result<Vec<Entry>, TableError> {
         let (app, looked) = (self.app, self.look.at);
         let campaigns = std::mem::take(&mut self.look.campaigns);
-        let mut known: HashMap<_, _> =
-            before.into_iter().map(|entry| (entry.campaign.code.clone(), entry)).collect();
+        let mut known: HashMap<_, _> = before.into_iter().map(|entry| (entry.known_by(), entry)).collect();
         let mut entries = Vec::new();
         for campaign in campaigns.into_iter().filter(|campaign| campaign.state == CampaignState::Running) {
             if app.vapi_of(campaign.spec.org.as_ref()).is_none() {
                 app.pause_for_key(&campaign).await?;
                 continue;
             }
-            if !self.is_open(&campaign).await? {
+            let is_open = self.is_open(&campaign).await?;
+            // Before its other leads, and whether its window is open or not.
+            let callbacks = Some(app.due_callbacks(&campaign).await?).filter(|due| *due > 0);
+            if !is_open && callbacks.is_none() {
                 app.finish_if_over(&campaign, &self.pool).await?;
                 continue;
             }
             self.judge(&campaign).await?;
             let is_dry = app.memory.is_dry(&campaign, &self.pool, app.clock.now());
-            let before = known.remove(&campaign.code);
-            let (refusals, has_taken) = before.map_or((0, false), |entry| (entry.refusals, entry.has_taken));
-            let (codes, is_out) = (campaign.spec.codes(), is_dry || self.is_crowded(refusals));
-            entries.push(Entry {
-                campaign: Arc::new(campaign),
-                looked,
-                codes,
-                is_out,
-                held_back: None,
-                has_taken,
-                refusals,
-            });
+            let campaign = Arc::new(campaign);
+            let ordinary = is_open.then_some((None, is_dry));
+            for (callbacks, is_dry) in callbacks.map(|due| (Some(due), false)).into_iter().chain(ordinary) {
+                let (campaign, codes) = (campaign.clone(), campaign.spec.codes());
+                let mut entry = Entry {
+                    campaign,
+                    looked,
+                    codes,
+                    callbacks,
+                    is_out: false,
+                    held_back: None,
+                    has_taken: false,
+                    refusals: 0,
+                };
+                if let Some(before) = known.remove(&entry.known_by()) {
+                    (entry.refusals, entry.has_taken) = (before.refusals, before.has_taken);
+                }
+                entry.is_out = is_dry || self.is_crowded(entry.refusals);
+                entries.push(entry);
+            }
         }
         Ok(entries)
     }
@@ -295,6 +320,20 @@ impl Dispatch<'_> {
                 };
                 let most =
                     if entry.is_out { 0 } else { self.pool.room_in_all(code, &own, &entry.codes, now) };
+                if let Some(due) = entry.callbacks {
+                    // For these lines alone, whatever its other leads have had.
+                    return Contender {
+                        code: code.clone(),
+                        created: *created,
+                        priority: callback::priority(spec),
+                        weight: Weight::default(),
+                        share: None,
+                        held: 0,
+                        served: SignedDuration::ZERO,
+                        most: most.min(due),
+                        reserve,
+                    };
+                }
                 let live = served.get(code).copied().unwrap_or_default();
                 Contender {
                     code: code.clone(),
@@ -313,6 +352,7 @@ impl Dispatch<'_> {
         // What its lines have had so far comes on top when they are freed.
         let live = served.get(&contenders[place].code).copied().unwrap_or_default();
         let lifted = fair::lifted(&contenders, &contenders[place]);
+        let lifted = lifted.filter(|_| entries[place].callbacks.is_none());
         let served_ms = lifted.map(|served| (served - live).as_millis() as i64).filter(|ms| *ms > 0);
         Some(Next { place, lines: wanted, reserve: contenders[place].reserve.clone(), served_ms })
     }
@@ -351,10 +391,12 @@ impl Dispatch<'_> {
         }
         while self.dials.try_join_next().is_some() {}
         let wanted = lines.min(room.lines).min(LINES_AT_ONCE) as usize;
-        let leads = self.callable(&campaign, wanted, now).await?;
+        let leads = self.callable(&campaign, entry.lanes(), wanted, now).await?;
         if leads.is_empty() {
             entry.is_out = true;
-            self.note_dry(&campaign).await?;
+            if entry.callbacks.is_none() {
+                self.note_dry(&campaign).await?;
+            }
             return Ok(Served::Nothing);
         }
         if self.pool.item(shard).is_some_and(|item| !item.campaigns.contains_key(code)) {
@@ -422,7 +464,7 @@ impl Dispatch<'_> {
     /// Leaves the campaigns that there is no room for, so that they are found again.
     async fn leave(&mut self, entries: &[Entry]) -> Result<(), TableError> {
         let app = self.app;
-        for Entry { campaign, codes, is_out, held_back, has_taken, .. } in entries {
+        for Entry { campaign, codes, callbacks, is_out, held_back, has_taken, .. } in entries {
             let now = app.clock.now();
             let own = app.own(campaign, &self.pool);
             let (_, room) = self.pool.roomiest(&campaign.code, own, codes, now);
@@ -445,7 +487,7 @@ impl Dispatch<'_> {
                 app.wake_at(again).await;
             }
             app.explain_waiting(campaign, Refuser::Rule(room.rule), &self.pool).await;
-            if rejects(room.rule) && app.rejects(campaign, &self.pool) {
+            if rejects(room.rule) && callbacks.is_none() && app.rejects(campaign, &self.pool) {
                 self.reject(campaign).await?;
             }
         }

@@ -112,7 +112,7 @@ impl App {
         let named_twice = (named - leads.len()) as u32;
 
         self.table
-            .note_lanes(&code, Lanes { high: leads.iter().any(|lead| lead.lane == Lane::High) })
+            .note_lanes(&code, Lanes::new(false, leads.iter().any(|lead| lead.lane == Lane::High)))
             .await?;
         // In the order of the list, a microsecond apart, the last of them now.
         let due = |place: usize| now - SignedDuration::from_micros((leads.len() - 1 - place) as i64);

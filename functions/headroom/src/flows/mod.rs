@@ -6,6 +6,7 @@
 //! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
 //! | [`campaigns`] | console, dispatcher | a person's wish | a campaign's state, and its leads moved on |
 //! | [`callable`] | dispatcher | ready leads | those that may be called now |
+//! | [`callbacks`] | webhook, console | when a person wants to be called | a promise, kept or missed |
 //! | [`dial`] | dispatcher | a taken line and its lead | a call |
 //! | [`health`] | dispatcher, webhook, reconciler | how calls go | a cap that adapts, breakers |
 //! | [`reject`] | dispatcher | leads that shall not wait for a line | their end |
@@ -29,6 +30,7 @@
 pub mod backfill;
 pub mod calibrate;
 pub mod callable;
+pub mod callbacks;
 pub mod campaigns;
 pub mod dial;
 pub mod dispatch;

@@ -60,6 +60,11 @@ impl App {
         {
             self.refuse_calls(&event.call, person).await?;
         }
+        // Before its end is settled: that leaves the lead waiting for the call that it is promised.
+        if let Some(asked) = &event.calls_back {
+            let whose = (event.org.as_ref(), event.claims.as_slice());
+            let _ = self.hear_callback(&event.call, whose, Some(asked), None).await?;
+        }
         match &event.happened {
             Happened::Nothing => Ok(Effect::None),
             Happened::Live => match self.ours(&pool, event).await? {

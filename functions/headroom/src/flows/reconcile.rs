@@ -482,7 +482,7 @@ fn bound_call(lead: &Lead) -> Option<&CallId> {
 }
 
 /// The end of a call that was settled without being recorded, as the lead remembers it.
-fn settled_before(lead: &Lead) -> End {
+pub(super) fn settled_before(lead: &Lead) -> End {
     match &lead.state {
         LeadState::Done { reason } | LeadState::Failed { reason } => {
             End { reason: Some(reason.clone()), connected: None }

@@ -99,7 +99,7 @@ impl Dispatch<'_> {
             if !rejects(room.rule) {
                 return Ok(());
             }
-            let mut leads = self.callable(campaign, AT_ONCE, now).await?;
+            let mut leads = self.callable(campaign, campaign.lanes, AT_ONCE, now).await?;
             leads.truncate(AT_ONCE);
             if leads.is_empty() {
                 return app.finish_if_over(campaign, &self.pool).await;

@@ -123,7 +123,8 @@ impl App {
     ) -> Result<Settled, TableError> {
         let Some(lease) = lead.lease() else { return Ok(Settled::NotHere) };
         let claim = lead.claim();
-        let lead_end = match self.table.settle(&claim, call, outcome, end.reason_text()).await? {
+        let (step, outcome) = self.settle_lead(lead, call, outcome, end.reason_text()).await?;
+        let lead_end = match step {
             Step::Moved(lead) => lead_end(&lead),
             // Our own write whose answer was lost, or another's: what follows is safe to do twice.
             Step::Refused(Some(now)) if now.claims > claim.claim => None,
@@ -138,7 +139,7 @@ impl App {
             line.key = %claim,
             call.id = call.map(CallId::as_str),
             reason = end.reason_text(),
-            outcome = outcome_name(outcome),
+            outcome = outcome_name(&outcome),
             held_ms = now.duration_since(lease.token.since()).as_millis() as i64,
             "call settled"
         );
@@ -146,7 +147,7 @@ impl App {
         let met = call.filter(|_| is_on_ramp).and_then(|_| Met::of(end));
         self.free_met(pool, &lease, lead_end, met).await?;
         // The next pass comes soon enough for a later retry.
-        if let Outcome::Again { due, counts: Counts::Attempt(_) | Counts::Spared } = outcome
+        if let Outcome::Again { due, counts: Counts::Attempt(_) | Counts::Called | Counts::Spared } = &outcome
             && std::time::Duration::try_from(due.duration_since(now)).unwrap_or_default()
                 < self.timers.pass_interval()
         {
@@ -235,6 +236,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Failed => "failed",
         Outcome::Uncalled => "not called",
         Outcome::Again { counts: Counts::Attempt(_), .. } => "again",
+        Outcome::Again { counts: Counts::Called, .. } => "again, as promised",
         Outcome::Again { counts: Counts::Spared, .. } => "again, not counted",
         Outcome::Again { counts: Counts::Nothing, .. } => "back, untouched",
         Outcome::Again { counts: Counts::PutOff, .. } => "put off",

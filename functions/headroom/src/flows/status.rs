@@ -348,7 +348,10 @@ impl CampaignStatus {
         timers: &Timers,
     ) -> Self {
         let tally = pool.campaigns.get(&campaign.code).filter(|_| !campaign.state.is_over());
-        let (done, mut failed) = tally.map_or(campaign.settled, |tally| (tally.done, tally.failed));
+        let (done, failed) = tally.map_or(campaign.settled, |tally| (tally.done, tally.failed));
+        // Those who came back for a call that they are promised are counted as over until all are counted.
+        let (back_done, back_failed) = campaign.callbacks.undone;
+        let (done, mut failed) = (done.saturating_sub(back_done), failed.saturating_sub(back_failed));
         // What a sweep has moved is counted when it is through.
         let moved = campaign.sweep.moved;
         match &campaign.state {

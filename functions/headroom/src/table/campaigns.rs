@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s, texts};
 use super::both::Both;
+use super::callbacks::tally_of;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::fair::Lanes;
@@ -41,7 +42,7 @@ pub enum Changed {
 }
 
 impl Table {
-    fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
+    pub(super) fn campaign(&self, code: &CampaignCode) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.name)
@@ -378,19 +379,20 @@ impl Table {
 
     /// rerunning → running, with the figures of those who stay reached or failed.
     ///
-    /// Condition: this rerun's leads were still being made ready. Returns whether they were.
+    /// Condition: this rerun's leads were still being made ready, and none was promised a call since the campaign was read.
+    /// Returns whether it runs again by this.
     pub async fn run_again(
         &self,
         campaign: &Campaign,
         counted: super::leads::LeadCount,
     ) -> Result<bool, TableError> {
-        let sent = self
-            .campaign(&campaign.code)
+        let (promises, update) = same_promises(campaign, self.campaign(&campaign.code));
+        let sent = update
             .update_expression(
                 "SET st = :running, done = :done, failed = :failed \
-                 REMOVE swept_until, swept, rerun_only, rerun_after",
+                 REMOVE swept_until, swept, rerun_only, rerun_after, cb_done, cb_failed",
             )
-            .condition_expression("st = :rerunning AND run = :run")
+            .condition_expression(format!("st = :rerunning AND run = :run AND {promises}"))
             .expression_attribute_values(":running", s("running"))
             .expression_attribute_values(":rerunning", s("rerunning"))
             .expression_attribute_values(":run", n(campaign.run))
@@ -403,7 +405,8 @@ impl Table {
 
     /// running → finished, or cancelling → cancelled, with its final figures.
     ///
-    /// Condition: still in the state in which it was read, in the same rerun, and no lead was added to the `leads` it had when they were counted.
+    /// Condition: still in the state in which it was read, in the same rerun, and no lead was added to the `leads` it had when they were counted,
+    /// nor came back since, being promised a call.
     /// Returns whether it is finished.
     pub async fn finish_campaign(
         &self,
@@ -421,11 +424,13 @@ impl Table {
             | CampaignState::Finished => return Ok(false),
         };
         let (run, update) = self.in_run(campaign);
+        let (promises, update) = same_promises(campaign, update);
         let sent = update
             .update_expression(
-                "SET st = :over, leads = :total, done = :done, failed = :failed REMOVE swept_until, swept",
+                "SET st = :over, leads = :total, done = :done, failed = :failed REMOVE swept_until, swept, \
+                 cb_done, cb_failed",
             )
-            .condition_expression(format!("st = :from AND leads = :leads AND {run}"))
+            .condition_expression(format!("st = :from AND leads = :leads AND {run} AND {promises}"))
             .expression_attribute_values(":over", s(over.name()))
             .expression_attribute_values(":from", s(campaign.state.name()))
             .expression_attribute_values(":leads", n(leads))
@@ -435,6 +440,18 @@ impl Table {
             .send()
             .await;
         Ok(matches!(sent.outcome("finish a campaign", |_| None)?, Written::Applied(_)))
+    }
+}
+
+/// The condition that no lead of a campaign was promised a call since it was read, for which one comes back that was over;
+/// and a write that gives its value.
+fn same_promises(
+    seen: &Campaign,
+    update: UpdateItemFluentBuilder,
+) -> (&'static str, UpdateItemFluentBuilder) {
+    match seen.callbacks.made {
+        0 => ("attribute_not_exists(cb_made)", update),
+        made => ("cb_made = :made", update.expression_attribute_values(":made", n(made))),
     }
 }
 
@@ -463,6 +480,7 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
         _ => return Err(read.error("st", "is not a state")),
     };
     let _: CampaignId = read.parsed("id")?;
+    let callbacks = tally_of(&read)?;
     Ok(Campaign {
         code: code.ok_or_else(|| read.error("sk", "is not a campaign's"))?,
         spec: serde_json::from_str(read.text("spec")?)
@@ -471,7 +489,8 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
         state,
         leads: read.number_if("leads")?,
         settled: (read.number("done")?, read.number("failed")?),
-        lanes: Lanes { high: read.text_if("lanes")? == Some(HIGH_LANE) },
+        lanes: Lanes::new(callbacks.made > 0, read.text_if("lanes")? == Some(HIGH_LANE)),
+        callbacks,
         revision: read.number_if("rev")?.unwrap_or_default(),
         run: read.number_if("run")?.unwrap_or_default(),
         reran: read.instant_if("reran")?,

@@ -1,6 +1,7 @@
 //! Leads: each its own item, moved from state to state by conditional writes.
 //!
-//! `st` is the state; `q` (the campaign's code, with `+` behind it for the lane of warm leads) is there only while the
+//! `st` is the state; `q` (the campaign's code, with `+` behind it for the lane of warm leads, `!` for that of people who
+//! are promised a call) is there only while the
 //! lead is ready, which is what puts it into the index; `lane` is what `q` is set to again after a claim, for leads
 //! that stand in another lane than the ordinary one; `due` stays through a claim, so that a lead that goes back untouched goes
 //! back to its place in the queue. Nothing else writes `claims`.
@@ -19,6 +20,7 @@ use super::attributes::{Item, Reader, ms, n, s};
 use super::both::Both;
 use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
+use crate::core::callback::{Callbacks, Promise};
 use crate::core::campaign::NewLead;
 use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, PhoneNumber, Token};
@@ -61,27 +63,28 @@ pub enum Step {
     Refused(Option<Box<Lead>>),
 }
 
-fn pk(campaign: &CampaignCode) -> AttributeValue {
+pub(super) fn pk(campaign: &CampaignCode) -> AttributeValue {
     s(format!("C#{}", campaign.as_str()))
 }
 
-fn sk(lead: &LeadRef) -> AttributeValue {
+pub(super) fn sk(lead: &LeadRef) -> AttributeValue {
     s(format!("L#{}", lead.as_str()))
 }
 
 /// Where a lane of a campaign is in the index.
-fn queue(campaign: &CampaignCode, lane: Lane) -> AttributeValue {
+pub(super) fn queue(campaign: &CampaignCode, lane: Lane) -> AttributeValue {
     match lane {
         Lane::Normal => s(campaign.as_str()),
         Lane::High => s(format!("{}+", campaign.as_str())),
+        Lane::Callback => s(format!("{}!", campaign.as_str())),
     }
 }
 
 /// Puts a lead back into its lane; `:q` is that of ordinary ones.
-const BACK_IN_LANE: &str = "q = if_not_exists(lane, :q)";
+pub(super) const BACK_IN_LANE: &str = "q = if_not_exists(lane, :q)";
 
 /// The index orders by microseconds, so that leads of one message keep their order.
-fn due_us(instant: Timestamp) -> AttributeValue {
+pub(super) fn due_us(instant: Timestamp) -> AttributeValue {
     n(instant.as_microsecond())
 }
 
@@ -158,7 +161,7 @@ impl Table {
                 .await
                 .map_err(TableError::call("list the ready leads"))?;
             for item in found.items() {
-                ready.push(ready_of(campaign, item)?);
+                ready.push(ready_of(campaign, lane, item)?);
             }
             if ready.len() >= most {
                 break;
@@ -168,7 +171,7 @@ impl Table {
     }
 
     /// A query of the index for one lane of a campaign.
-    fn ready(&self, campaign: &CampaignCode, lane: Lane, keys: &str) -> QueryFluentBuilder {
+    pub(super) fn ready(&self, campaign: &CampaignCode, lane: Lane, keys: &str) -> QueryFluentBuilder {
         let query = self.client.query().table_name(&self.name).index_name(READY_INDEX);
         query.key_condition_expression(keys).expression_attribute_values(":q", queue(campaign, lane))
     }
@@ -191,7 +194,7 @@ impl Table {
                 .await
                 .map_err(TableError::call("list the leads that are ready later"))?;
             for item in found.items() {
-                ready.push(ready_of(campaign, item)?);
+                ready.push(ready_of(campaign, lane, item)?);
             }
         }
         Ok(ready)
@@ -492,8 +495,8 @@ impl Table {
 
     /// A claim is over → done, failed, or ready again. `call` is the call that ended, if one is known.
     ///
-    /// Condition: this claim is the latest and not over, and it has no other call. So the outcome of
-    /// a claim is written once, by whoever comes first (P8).
+    /// Condition: this claim is the latest and not over, it has no other call, and its lead is promised none
+    /// ([`Table::settle_promised`] is for that). So the outcome of a claim is written once, by whoever comes first (P8).
     pub async fn settle(
         &self,
         claim: &ClaimKey,
@@ -501,55 +504,25 @@ impl Table {
         outcome: &Outcome,
         reason: &str,
     ) -> Result<Step, TableError> {
-        let (state, counts) = match outcome {
-            Outcome::Done => ("done", None),
-            Outcome::Failed => ("failed", None),
-            Outcome::Uncalled => ("failed", Some(Counts::Nothing)),
-            Outcome::Again { counts, .. } => ("ready", Some(*counts)),
-        };
-        let mut set = String::from("SET st = :st, reason = :reason");
-        let mut step = self
-            .step(claim)
-            .expression_attribute_values(":st", s(state))
-            .expression_attribute_values(":reason", s(reason))
-            .expression_attribute_values(":live", s("live"))
-            .expression_attribute_values(":dialing", s("dialing"))
-            .expression_attribute_values(":unknown", s("unknown"));
-        match counts {
-            None => set.push_str(", att = att + :one"),
-            Some(Counts::Attempt(missed)) => {
-                set.push_str(", att = att + :one, #m = if_not_exists(#m, :none) + :one");
-                step = step
-                    .expression_attribute_names("#m", tried_attribute(missed))
-                    .expression_attribute_values(":none", n(0));
-            }
-            Some(Counts::Spared) => set.push_str(", spared = spared + :one"),
-            Some(Counts::Nothing | Counts::PutOff) => {}
+        let mut settling = Settling::of(claim, call, outcome, reason);
+        if let Outcome::Again { .. } = outcome {
+            settling.set.push_str(", ");
+            settling.set.push_str(BACK_IN_LANE);
+            settling.values.insert(":q".into(), queue(&claim.campaign, Lane::Normal));
         }
-        if !matches!(counts, Some(Counts::Nothing | Counts::PutOff)) {
-            step = step.expression_attribute_values(":one", n(1));
-        }
-        if let Outcome::Again { due, counts } = outcome {
-            set.push_str(", ");
-            set.push_str(BACK_IN_LANE);
-            step = step.expression_attribute_values(":q", queue(&claim.campaign, Lane::Normal));
-            // What does not count at all keeps its place in the queue.
-            if *counts != Counts::Nothing {
-                set.push_str(", due = :due");
-                step = step.expression_attribute_values(":due", due_us(*due));
-            }
-        }
-        let mut condition = String::from("claims = :claim AND st IN (:live, :dialing, :unknown)");
-        if let Some(call) = call {
-            set.push_str(", vcall = :call");
-            condition.push_str(" AND (attribute_not_exists(vcall) OR vcall = :call)");
-            step = step.expression_attribute_values(":call", s(call.as_str()));
-        }
-        // Token and call stay: with them the pass can do what a function that dies here leaves undone,
-        // and tells the line of this claim from one that was taken for it too late.
-        set.push_str(" REMOVE deadline");
-        let step = step.update_expression(set).condition_expression(condition);
-        step_of(step.send().await.outcome("settle a lead", |output| output.attributes)?)
+        settling.condition.push_str(" AND attribute_not_exists(cb)");
+        let step = self.settle_step(claim, settling).send().await;
+        step_of(step.outcome("settle a lead", |output| output.attributes)?)
+    }
+
+    /// The write of a claim's end.
+    pub(super) fn settle_step(&self, claim: &ClaimKey, settling: Settling) -> UpdateItemFluentBuilder {
+        let names = Some(settling.names).filter(|names| !names.is_empty());
+        self.step(claim)
+            .update_expression(format!("{} REMOVE {}", settling.set, settling.remove))
+            .condition_expression(settling.condition)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(Some(settling.values))
     }
 
     /// ready → failed, without a line and without a call: for a lead that is not to be called any more.
@@ -567,7 +540,7 @@ impl Table {
             .table_name(&self.name)
             .key("pk", pk(&next.campaign))
             .key("sk", sk(&next.lead))
-            .update_expression("SET st = :failed, reason = :reason REMOVE q")
+            .update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim")
             .condition_expression("st = :ready AND claims = :before")
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
@@ -672,7 +645,7 @@ impl Table {
             .table_name(&self.name)
             .key("pk", pk(campaign))
             .key("sk", sk(lead))
-            .update_expression("SET st = :failed, reason = :reason REMOVE q")
+            .update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim")
             .condition_expression("st = :ready AND (attribute_not_exists(run) OR run <= :run)")
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
@@ -684,14 +657,15 @@ impl Table {
     }
 
     /// failed → ready from `due` on, with fresh attempts, in its campaign's rerun `run`. One claim number is used up, so
-    /// that whoever still means to make one of before is refused. Returns whether it was made ready now.
+    /// that whoever still means to make one of before is refused. `lane` is the lead's own. Returns whether it was made
+    /// ready now.
     ///
     /// Condition: failed, and not made ready by this rerun, or a later one, before: once it has failed again, it stays
     /// so.
     pub async fn rerun_lead(
         &self,
         campaign: &CampaignCode,
-        lead: &LeadRef,
+        (lead, lane): (&LeadRef, Lane),
         run: u32,
         due: Timestamp,
     ) -> Result<bool, TableError> {
@@ -702,14 +676,14 @@ impl Table {
             .key("pk", pk(campaign))
             .key("sk", sk(lead))
             .update_expression(format!(
-                "SET st = :ready, {BACK_IN_LANE}, due = :due, att = :zero, spared = :zero, run = :run, \
+                "SET st = :ready, q = :q, lane = :q, due = :due, att = :zero, spared = :zero, run = :run, \
                  claims = claims + :one REMOVE {}",
                 Missed::ALL.map(tried_attribute).join(", ")
             ))
             .condition_expression("st = :failed AND (attribute_not_exists(run) OR run < :run)")
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
-            .expression_attribute_values(":q", s(campaign.as_str()))
+            .expression_attribute_values(":q", queue(campaign, lane))
             .expression_attribute_values(":due", due_us(due))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":one", n(1))
@@ -735,6 +709,66 @@ impl Table {
             .expression_attribute_values(":ready", s("ready"))
             .expression_attribute_values(":before", n(next.claim - 1));
         step.send().await.outcome("postpone a lead", |_| None).map(|_| ())
+    }
+}
+
+/// The end of a claim as expressions, but for where the lead stands afterwards.
+pub(super) struct Settling {
+    pub(super) set: String,
+    pub(super) remove: String,
+    pub(super) condition: String,
+    pub(super) names: HashMap<String, String>,
+    pub(super) values: Item,
+}
+
+impl Settling {
+    pub(super) fn of(claim: &ClaimKey, call: Option<&CallId>, outcome: &Outcome, reason: &str) -> Self {
+        let (state, counts) = match outcome {
+            Outcome::Done => ("done", None),
+            Outcome::Failed => ("failed", None),
+            Outcome::Uncalled => ("failed", Some(Counts::Nothing)),
+            Outcome::Again { counts, .. } => ("ready", Some(*counts)),
+        };
+        let mut set = String::from("SET st = :st, reason = :reason");
+        let mut names = HashMap::new();
+        let values = [
+            (":claim", n(claim.claim)),
+            (":st", s(state)),
+            (":reason", s(reason)),
+            (":live", s("live")),
+            (":dialing", s("dialing")),
+            (":unknown", s("unknown")),
+        ];
+        let mut values = Item::from(values.map(|(name, value)| (name.to_owned(), value)));
+        match counts {
+            None | Some(Counts::Called) => set.push_str(", att = att + :one"),
+            Some(Counts::Attempt(missed)) => {
+                set.push_str(", att = att + :one, #m = if_not_exists(#m, :none) + :one");
+                names.insert("#m".into(), tried_attribute(missed).into());
+                values.insert(":none".into(), n(0));
+            }
+            Some(Counts::Spared) => set.push_str(", spared = spared + :one"),
+            Some(Counts::Nothing | Counts::PutOff) => {}
+        }
+        if !matches!(counts, Some(Counts::Nothing | Counts::PutOff)) {
+            values.insert(":one".into(), n(1));
+        }
+        // What does not count at all keeps its place in the queue.
+        if let Outcome::Again { due, counts } = outcome
+            && *counts != Counts::Nothing
+        {
+            set.push_str(", due = :due");
+            values.insert(":due".into(), due_us(*due));
+        }
+        let mut condition = String::from("claims = :claim AND st IN (:live, :dialing, :unknown)");
+        if let Some(call) = call {
+            set.push_str(", vcall = :call");
+            condition.push_str(" AND (attribute_not_exists(vcall) OR vcall = :call)");
+            values.insert(":call".into(), s(call.as_str()));
+        }
+        // Token and call stay: with them the pass can do what a function that dies here leaves undone,
+        // and tells the line of this claim from one that was taken for it too late.
+        Self { set, remove: "deadline".into(), condition, names, values }
     }
 }
 
@@ -767,7 +801,7 @@ impl LeadCount {
     }
 }
 
-fn step_of(written: Written) -> Result<Step, TableError> {
+pub(super) fn step_of(written: Written) -> Result<Step, TableError> {
     let boxed = |item: Item| lead_of(&item).map(Box::new);
     match written {
         Written::Applied(item) => {
@@ -782,9 +816,29 @@ fn turn_of(item: &Item) -> Result<Turn, TableError> {
     let read = Reader::new(item, "lead");
     Ok(Turn {
         due: due_of(&read)?,
-        lane: if read.text_if("lane")?.is_some() { Lane::High } else { Lane::Normal },
+        lane: if item.contains_key("cb") { Lane::Callback } else { own_lane(&read)? },
         reason: read.text_if("reason")?.map(str::to_owned),
     })
+}
+
+/// Where a lead stands without a promise. `lane` may be that of a promise, `own` tells then of a warm lead.
+fn own_lane(read: &Reader<'_>) -> Result<Lane, TableError> {
+    let is_warm =
+        read.text_if("own")?.is_some() || read.text_if("lane")?.is_some_and(|lane| lane.ends_with('+'));
+    Ok(if is_warm { Lane::High } else { Lane::Normal })
+}
+
+fn callbacks_of(read: &Reader<'_>) -> Result<Callbacks, TableError> {
+    let promise = match read.number_if("cb")? {
+        Some(at) => {
+            let at = Timestamp::from_microsecond(at).map_err(|_| read.error("cb", "is not an instant"))?;
+            Some(Promise { at, claim: read.number("cb_claim")? })
+        }
+        None => None,
+    };
+    let heard = read.text_if("cb_heard")?.unwrap_or_default();
+    let heard = heard.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+    Ok(Callbacks { promise, heard: heard.map_err(|()| read.error("cb_heard", "does not parse"))? })
 }
 
 fn due_of(read: &Reader<'_>) -> Result<Timestamp, TableError> {
@@ -817,11 +871,11 @@ fn shown_number(read: &Reader<'_>) -> Result<Option<PhoneNumber>, TableError> {
     number.map(str::parse).transpose().map_err(|_| read.error("tz", "has something that is no number"))
 }
 
-fn ready_of(campaign: &CampaignCode, item: &Item) -> Result<ReadyLead, TableError> {
+fn ready_of(campaign: &CampaignCode, lane: Lane, item: &Item) -> Result<ReadyLead, TableError> {
     let read = Reader::new(item, "lead");
     let claims: u32 = read.number("claims")?;
     let next = ClaimKey { campaign: campaign.clone(), lead: reference_of(&read)?, claim: claims + 1 };
-    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)? })
+    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)?, lane })
 }
 
 /// Where a lead's attempts are counted by what they came to; there from the first one on.
@@ -842,7 +896,7 @@ fn tried_of(read: &Reader<'_>) -> Result<Tried, TableError> {
     })
 }
 
-fn lead_of(item: &Item) -> Result<Lead, TableError> {
+pub(super) fn lead_of(item: &Item) -> Result<Lead, TableError> {
     let read = Reader::new(item, "lead");
     let campaign = read.text("pk")?.strip_prefix("C#").and_then(|code| code.parse().ok());
     let reason = || read.text_if("reason").map(|reason| reason.unwrap_or_default().to_owned());
@@ -873,5 +927,7 @@ fn lead_of(item: &Item) -> Result<Lead, TableError> {
         attempts: read.number("att")?,
         tried: tried_of(&read)?,
         spared: read.number("spared")?,
+        lane: own_lane(&read)?,
+        callbacks: callbacks_of(&read)?,
     })
 }

@@ -1,9 +1,9 @@
 //! The DynamoDB table: every read and every conditional write is one named function here, and no
 //! other module spells an attribute, a key or a condition.
 //!
-//! One table, single items written alone; three transactions, for the counting of a message, for a change of
-//! the policy with its record and with all items of the ledger, and for the end of a lead that holds no line, with its
-//! count:
+//! One table, single items written alone; four kinds of transactions, for the counting of a message, for a change of
+//! the policy with its record and with all items of the ledger, for the end of a lead that holds no line, with its
+//! count, and for what leads are promised, with the campaign's count of it:
 //!
 //! | item | `pk` | `sk` | module |
 //! |---|---|---|---|
@@ -12,7 +12,7 @@
 //! | change of its policy | `POOL#main` | `R#<revision>` | [`changes`] |
 //! | how well outbound is going | `POOL#main` | `HEALTH` | [`health`] |
 //! | campaign | `POOL#main` | `C#<code>` | [`campaigns`] |
-//! | lead | `C#<code>` | `L#<ref>` | [`leads`] |
+//! | lead | `C#<code>` | `L#<ref>` | [`leads`], [`callbacks`] |
 //! | campaign message, counted | `C#<code>` | `M#<hash>` | [`campaigns`] |
 //! | observed call of a spread ledger, ended call | `CALL#<id>` | `CALL` | [`calls`] |
 //! | why a caller found no line | `CALL#<id>` | `REFUSED` | [`refusals`] |
@@ -22,8 +22,9 @@
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
-//! claimed lead has no `q`. A campaign's warm leads are in a lane of their own there, under another `q`; its item says
-//! (`lanes`) whether there may be some, so that nobody else pays a query for them.
+//! claimed lead has no `q`. A campaign's warm leads are in a lane of their own there, under another `q`, and so are those
+//! who are promised a call; its item says (`lanes`, `cb_made`) whether there may be some, so that nobody else pays a query
+//! for them.
 //!
 //! Losing a race is an outcome, not an error: writes whose condition fails return what stood in
 //! the way, from the old item that DynamoDB sends along. The SDK repeats a request that was
@@ -32,6 +33,7 @@
 
 mod attributes;
 mod both;
+pub mod callbacks;
 pub mod calls;
 pub mod campaigns;
 pub mod changes;

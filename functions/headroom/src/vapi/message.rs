@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::calls::{RawCall, is_live_status, object, reason, text};
+use crate::core::callback::Asked;
 use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
 
@@ -45,6 +46,8 @@ pub struct CallEvent {
     pub person: Option<PhoneNumber>,
     /// Whether the analysis of the call says that they do not want to be called any more.
     pub refuses: bool,
+    /// When its person wants to be called again, if the analysis of the call says a time.
+    pub calls_back: Option<Asked>,
     /// What happened.
     pub happened: Happened,
 }
@@ -58,6 +61,8 @@ pub struct ToolCalls {
     pub org: Option<OrgId>,
     /// Whom the call is with, where it says.
     pub person: Option<PhoneNumber>,
+    /// The reservations that the call says it was made for, to be checked with the table.
+    pub claims: Vec<ClaimKey>,
     /// Each use.
     pub asked: Vec<ToolCall>,
 }
@@ -69,6 +74,8 @@ pub struct ToolCall {
     pub id: String,
     /// The tool's name.
     pub name: String,
+    /// The time that it is given, if it is given one.
+    pub at: Option<Asked>,
 }
 
 /// What happened to a call.
@@ -165,6 +172,7 @@ impl ServerMessage {
             return Ok(Self::Ignored(message.kind));
         };
         let raw: RawCall<'_> = object(call.get()).map_err(|_| MessageError::CallId)?;
+        let data = structured_data(message.analysis);
         let event = CallEvent {
             call: raw.id.parse().map_err(|_| MessageError::CallId)?,
             org: raw.org_id.as_deref().and_then(|org| org.parse().ok()),
@@ -173,7 +181,8 @@ impl ServerMessage {
             claims: raw.claims(),
             number: raw.phone_number_id.or_else(|| phone_number_id(message.phone_number)),
             person: person(message.customer).or_else(|| person(raw.customer)),
-            refuses: refuses(message.analysis),
+            refuses: refuses(data.as_ref()),
+            calls_back: data.as_ref().and_then(calls_back),
             happened,
         };
         Ok(if message.kind == "assistant-request" {
@@ -215,9 +224,14 @@ fn person(raw: Option<&RawValue>) -> Option<PhoneNumber> {
 /// any more.
 pub const DO_NOT_CALL: [&str; 4] = ["doNotCall", "do_not_call", "optOut", "opt_out"];
 
-/// Whether an analysis says that the person does not want to be called any more: one of [`DO_NOT_CALL`] is true in its
-/// structured data.
-fn refuses(analysis: Option<&RawValue>) -> bool {
+/// What an assistant's tool is called that says when a person wants to be called again.
+pub const CALL_BACK: [&str; 4] = ["callMeBack", "call_me_back", "callBack", "call_back"];
+
+/// What a field of an analysis, or an argument of that tool, is called that says when.
+const CALL_BACK_AT: [&str; 5] = ["callbackAt", "callback_at", "callBackAt", "call_back_at", "at"];
+
+/// The structured data of an analysis.
+fn structured_data(analysis: Option<&RawValue>) -> Option<Map<String, Value>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Analysis<'a> {
@@ -225,14 +239,36 @@ fn refuses(analysis: Option<&RawValue>) -> bool {
         structured_data: Option<&'a RawValue>,
     }
     let analysis = analysis.and_then(|raw| object::<Analysis<'_>>(raw.get()).ok());
-    let data = analysis.and_then(|analysis| analysis.structured_data);
-    let Some(data) = data.and_then(|raw| object::<Map<String, Value>>(raw.get()).ok()) else { return false };
+    object(analysis?.structured_data?.get()).ok()
+}
+
+/// Whether it says that the person does not want to be called any more: one of [`DO_NOT_CALL`] is true.
+fn refuses(data: Option<&Map<String, Value>>) -> bool {
+    let Some(data) = data else { return false };
     DO_NOT_CALL.iter().any(|name| match data.get(*name) {
         Some(Value::Bool(said)) => *said,
         // Some models write the word.
         Some(Value::String(said)) => said.eq_ignore_ascii_case("true") || said.eq_ignore_ascii_case("yes"),
         _ => false,
     })
+}
+
+/// When it says that the person wants to be called again: the first of [`CALL_BACK_AT`] that is a time. A field that is
+/// simply called `at` is about something else in an analysis.
+fn calls_back(data: &Map<String, Value>) -> Option<Asked> {
+    time(data, &CALL_BACK_AT[..CALL_BACK_AT.len() - 1])
+}
+
+fn time(data: &Map<String, Value>, names: &[&str]) -> Option<Asked> {
+    names.iter().find_map(|name| data.get(*name)?.as_str()?.parse().ok())
+}
+
+/// The time among a tool's arguments, which come as an object or as its text.
+fn asked_time(arguments: Option<&RawValue>) -> Option<Asked> {
+    let raw = arguments?.get();
+    let text: Option<String> = serde_json::from_str(raw).ok();
+    let arguments: Map<String, Value> = object(text.as_deref().unwrap_or(raw)).ok()?;
+    time(&arguments, &CALL_BACK_AT)
 }
 
 /// Most uses of tools that one message is read for.
@@ -245,6 +281,7 @@ fn tool_calls(message: &Raw<'_>) -> ToolCalls {
         call: call.as_ref().and_then(|call| call.id.parse().ok()),
         org: call.as_ref().and_then(|call| call.org_id.as_deref()?.parse().ok()),
         person: person(message.customer).or(in_call),
+        claims: call.as_ref().map(RawCall::claims).unwrap_or_default(),
         asked: asked(message.tool_call_list),
     }
 }
@@ -258,17 +295,23 @@ fn asked(list: Option<&RawValue>) -> Vec<ToolCall> {
         name: Option<String>,
         #[serde(borrow)]
         function: Option<&'a RawValue>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct Function {
+    struct Function<'a> {
         #[serde(default, deserialize_with = "text")]
         name: Option<String>,
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
     }
     let list = list.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
     let call = |raw: &RawValue| {
         let raw: Raw<'_> = object(raw.get()).ok()?;
-        let function = raw.function.and_then(|raw| object::<Function>(raw.get()).ok());
-        Some(ToolCall { id: raw.id?, name: function.and_then(|function| function.name).or(raw.name)? })
+        let function = raw.function.and_then(|raw| object::<Function<'_>>(raw.get()).ok());
+        let arguments = function.as_ref().and_then(|function| function.arguments).or(raw.arguments);
+        let at = asked_time(arguments);
+        Some(ToolCall { id: raw.id?, name: function.and_then(|function| function.name).or(raw.name)?, at })
     };
     list.unwrap_or_default().into_iter().take(MOST_TOOL_CALLS).filter_map(call).collect()
 }

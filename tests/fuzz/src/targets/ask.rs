@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use headroom::core::callback::Callbacks;
 use headroom::core::campaign::{Message, Spec};
 use headroom::core::ids::{CallId, CampaignCode, LeadRef};
 use headroom::core::lead::{Lead, LeadState};
@@ -93,6 +94,8 @@ impl Line {
             attempts: 0,
             tried: Tried::default(),
             spared: 0,
+            lane: new.lane,
+            callbacks: Callbacks::default(),
         };
         Ok(Self {
             vapi: Vapi::new(&base, &Secret::new("key"), Timers::default())?,

@@ -129,7 +129,7 @@ fn check_lead(spec: &Spec, lead: &NewLead) -> Result<(), String> {
         let again = headroom::core::window::zone(name);
         ensure(again.as_ref() == Ok(zone), || format!("{zone:?} reads back as {again:?}"))?;
     }
-    let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref() };
+    let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref(), is_promised: false };
     let law = CallingHours::default();
     let needs_zone = spec.window.as_ref().is_some_and(|window| window.needs_recipient_zone());
     ensure(!needs_zone || !person.zones().is_empty(), || "a lead whose clock nobody knows was taken".into())?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use headroom::core::callback::{Asked, Heard};
 use headroom::core::ended::Group;
 use headroom::core::ids::{
     CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey, MessageCode, OrgId,
@@ -28,7 +29,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
         run: Box::new(run),
         bounds: Bounds::READING,
         short: 15000,
-        expected: &["claim", "line", "token", "id", "number", "zone", "window", "span", "none"],
+        expected: &["claim", "line", "token", "id", "number", "zone", "window", "span", "time", "none"],
     })
 }
 
@@ -39,9 +40,18 @@ fn texts() -> BTreeSet<Vec<u8>> {
     let line = LineKey::Observed(call).to_string();
     let mut texts: BTreeSet<Vec<u8>> =
         [token(Kind::Inbound, 0), token(Kind::Outbound, 262_143), line].map(String::into_bytes).into();
-    for form in
-        ["+14155550100", "AAAAABBBBBBBBB12", "~~call_kat123", "America/New_York", "2h 15m", "PT1H", "09:00"]
-    {
+    for form in [
+        "+14155550100",
+        "AAAAABBBBBBBBB12",
+        "~~call_kat123",
+        "America/New_York",
+        "2h 15m",
+        "PT1H",
+        "09:00",
+        "2026-05-04T17:00",
+        "2026-05-04T17:00:00+02:00",
+        "2026-05-04 17:00:30.5",
+    ] {
         texts.insert(form.into());
     }
     texts.insert(
@@ -67,10 +77,26 @@ fn run(input: &[u8]) -> Outcome {
         ("span", span(text)?),
         ("window", window(input)?),
         ("zone", zone_name(text)?),
+        ("time", time(text)?),
         ("line", line(text)?),
         ("id", plain(text)?),
     ];
     Ok(kinds.into_iter().find(|(_, taken)| *taken).map_or("none", |(kind, _)| kind))
+}
+
+/// A time that somebody asks to be called at: the same wherever it is printed, at a whole second, and the last of the
+/// instants that it may be.
+fn time(text: &str) -> Result<bool, String> {
+    let Ok(asked) = text.parse::<Asked>() else { return Ok(false) };
+    reads_back(&asked)?;
+    let zones =
+        ["Pacific/Kiritimati", "Europe/Berlin", "Pacific/Pago_Pago"].map(|name| zone(name).expect("a zone"));
+    let Ok(at) = asked.instant(&zones) else { return Ok(true) };
+    ensure(at.subsec_nanosecond() == 0, || format!("{at} is no whole second"))?;
+    let alone = zones.iter().filter_map(|zone| asked.instant(std::slice::from_ref(zone)).ok());
+    ensure(alone.max() == Some(at), || format!("{asked} is {at}, and later somewhere"))?;
+    ensure(matches!(asked, Asked::At(_)) == asked.instant(&[]).is_ok(), || format!("{asked} is somewhere"))?;
+    reads_back(&Heard::from_operator(at)).map(|()| true)
 }
 
 fn reads_as_code(input: &[u8]) -> Result<(), String> {

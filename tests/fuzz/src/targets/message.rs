@@ -41,7 +41,10 @@ fn run(input: &[u8]) -> Outcome {
             check(event)?;
             ensure(event.happened == Happened::Live, || "a call that asks is not live".into())?;
         }
-        Ok(ServerMessage::Ignored(_) | ServerMessage::ToolCalls(_) | ServerMessage::Predial) => {}
+        Ok(ServerMessage::ToolCalls(used)) => {
+            ensure(used.claims.len() <= 3, || format!("{} claims from three places", used.claims.len()))?;
+        }
+        Ok(ServerMessage::Ignored(_) | ServerMessage::Predial) => {}
     }
     let again = ServerMessage::parse(input);
     ensure(again.is_ok_and(|again| parsed.as_ref().is_ok_and(|first| *first == again)), || {
