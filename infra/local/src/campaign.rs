@@ -27,7 +27,7 @@ use crate::campaign_args::{
 };
 use crate::lines::aligned;
 use crate::operator::{self, Refused, read};
-use crate::why;
+use crate::{kpi, why};
 
 /// Does what was typed.
 pub(crate) async fn run(command: &CampaignCommand) -> anyhow::Result<()> {
@@ -419,13 +419,17 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows: Vec<Vec<String>> = vec![
-        ["campaign", "state", "leads", "waiting", "in calls", "reached", "not"].map(str::to_owned).into(),
+        ["campaign", "state", "leads", "waiting", "in calls", "reached", "not", "calls", "answered"]
+            .map(str::to_owned)
+            .into(),
     ];
-    for CampaignStatus { id, state, leads, .. } in campaigns {
+    for CampaignStatus { id, state, leads, kpis, .. } in campaigns {
         let calls = leads.dialing + leads.unknown + leads.live;
         let all = leads.ready + calls + leads.done + leads.failed;
         let figures = [all, leads.ready, calls, leads.done, leads.failed].map(|figure| figure.to_string());
-        rows.push([id, state].into_iter().chain(figures).collect());
+        let made = kpis.as_ref().map_or(0, |kpis| kpis.attempts).to_string();
+        let answered = kpi::percent(kpis.and_then(|kpis| kpis.connect_rate));
+        rows.push([id, state].into_iter().chain(figures).chain([made, answered]).collect());
     }
     for line in aligned(&rows, &[0, 1]) {
         println!("{}", line.trim_end());
@@ -449,7 +453,8 @@ async fn show(args: &ShowArgs) -> anyhow::Result<()> {
 
 /// A campaign in words.
 fn detail(detail: &CampaignDetail) -> Vec<String> {
-    let CampaignDetail { status, campaign, created, reruns, acts, waits, callbacks, outcomes } = detail;
+    let CampaignDetail { status, campaign, created, reruns, acts, waits, callbacks, outcomes, forecast } =
+        detail;
     let CampaignStatus { id, state, reason, by, since, leads, .. } = status;
     let since = since.map(|since| format!(" since {}", why::utc(since))).unwrap_or_default();
     let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -462,6 +467,12 @@ fn detail(detail: &CampaignDetail) -> Vec<String> {
         leads.ready, leads.done, leads.failed
     ));
     lines.extend(callbacks.as_ref().map(callback::in_words));
+    if let Some(kpis) = &status.kpis {
+        lines.extend(kpi::lines(kpis, forecast.as_ref()));
+    }
+    if forecast.is_none() && state == "running" {
+        lines.push("  through   not known yet".to_owned());
+    }
     if let Some(waits) = waits {
         lines.push(format!("  waits     {} (rule {})", why::meaning(&waits.rule), waits.rule));
     }

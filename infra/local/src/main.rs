@@ -5,6 +5,7 @@ mod args;
 mod callback;
 mod campaign;
 mod campaign_args;
+mod kpi;
 mod lines;
 mod operator;
 mod rehearsal;

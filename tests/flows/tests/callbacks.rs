@@ -246,7 +246,7 @@ async fn a_function_that_dies_between_the_outcome_and_the_line_loses_and_doubles
     let world = world(1, json!({})).await;
     dispatch(&world, "first").await;
     let (of, call): (_, CallId) = (claim("c", "l", 1), "first".parse().unwrap());
-    world.table().settle(&of, Some(&call), &Outcome::Done, "customer-ended-call").await.unwrap();
+    world.table().settle(&of, Some(&call), &Outcome::Done, "customer-ended-call", None).await.unwrap();
     report(&world, "first", &of, &five().to_string()).await;
     waits_for(&world, five(), 1).await;
     // Its end is on record, too: a late message takes no line.
@@ -260,7 +260,7 @@ async fn a_function_that_dies_between_the_outcome_and_the_line_loses_and_doubles
     dispatch(&world, "kept").await;
     let (live, _) = lead(&world).await;
     let fate = headroom::core::callback::Fate::Kept;
-    world.table().settle_promised(&live, Some(&"kept".parse().unwrap()), &Outcome::Done, "ended", fate).await.unwrap();
+    world.table().settle_promised(&live, Some(&"kept".parse().unwrap()), &Outcome::Done, ("ended", None), fate).await.unwrap();
     assert_eq!(counted(&world).await, (1, 1, 0));
     ended(&world, "kept", &live.claim(), "customer-ended-call").await;
     until(&world, five() + minutes(5)).await;
@@ -544,7 +544,7 @@ async fn a_dial_given_back_keeps_the_promise_that_came_during_it() {
     operator(&world, &five().to_string()).await.unwrap();
     let again = Outcome::Again { due: Timestamp::UNIX_EPOCH, counts: Counts::Nothing };
     // Whoever does not know of the promise changes nothing.
-    assert!(matches!(world.table().settle(&of, None, &again, "none").await.unwrap(), Step::Refused(_)));
+    assert!(matches!(world.table().settle(&of, None, &again, "none", None).await.unwrap(), Step::Refused(_)));
     assert!(matches!(world.table().give_back(&of).await.unwrap(), Step::Moved(_)));
     let (waits, turn) = lead(&world).await;
     assert_eq!((waits.state, turn.due, turn.lane), (LeadState::Ready, five(), Lane::Callback));

@@ -10,6 +10,7 @@ use headroom::core::lead::End;
 use headroom::core::reserve::Reserve;
 use headroom::flows::Clock as _;
 use headroom::flows::operate::Asked;
+use headroom::vapi::message::ServerMessage;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -27,9 +28,9 @@ async fn world(limit: u32) -> World {
     world
 }
 
-/// Write units of an outbound call's start with its binding, and of its end, while so many lines are held; and the
-/// ledger's bytes meanwhile. So many of the lines are callers', the others of one campaign.
-async fn cost(lines: u32, callers: u32) -> (f64, f64, usize) {
+/// Write units of an outbound call's start with its binding, of its end, and of what its report adds, while so many lines
+/// are held; and the ledger's bytes meanwhile. So many of the lines are callers', the others of one campaign.
+async fn cost(lines: u32, callers: u32) -> (f64, f64, f64, usize) {
     let world = world(lines + 10).await;
     let (app, table) = (Arc::new(world.app.clone()), world.table());
     let until = world.clock.now() + SignedDuration::from_mins(1);
@@ -61,7 +62,16 @@ async fn cost(lines: u32, callers: u32) -> (f64, f64, usize) {
     let end = End { reason: Some("customer-ended-call".into()), connected: Some(true) };
     world.take_write_units();
     app.settle(&pool, &lead, Some(&call), &end).await.unwrap();
-    (start, world.take_write_units(), bytes)
+    let end = world.take_write_units();
+    let instants = ["2026-03-26T15:43:24.200Z", "2026-03-26T15:44:36.700Z"];
+    let called =
+        json!({ "id": call.as_str(), "type": "outboundPhoneCall", "name": lead.claim().to_string() });
+    let report = json!({ "message": { "type": "end-of-call-report", "endedReason": "customer-ended-call",
+        "startedAt": instants[0], "endedAt": instants[1], "call": called } });
+    let report = ServerMessage::parse(report.to_string().as_bytes()).unwrap();
+    let ServerMessage::Call(report) = report else { panic!("a call's message") };
+    app.observe(&report).await.unwrap();
+    (start, end, world.take_write_units(), bytes)
 }
 
 /// A start takes its line, claims its lead (which leaves the index of ready ones) and binds its call; an end writes
@@ -75,7 +85,15 @@ async fn an_outbound_call_costs_seven_write_units_at_ten_lines() {
         (100, 50, 7.0, 6.0, 3600),
     ] {
         let now = cost(lines, callers).await;
-        println!("{lines} lines, {callers} callers': start {}, end {}, ledger {} bytes", now.0, now.1, now.2);
-        assert!(now.0 <= start && now.1 <= end && now.2 <= bytes, "{lines} lines: {now:?}");
+        println!(
+            "{lines} lines, {callers} callers': start {}, end {}, report {}, ledger {} bytes",
+            now.0, now.1, now.2, now.3
+        );
+        // How long an answered call talked: one unit, and none for a call that nobody answered.
+        let report = 1.0;
+        assert!(
+            now.0 <= start && now.1 <= end && now.2 <= report && now.3 <= bytes,
+            "{lines} lines: {now:?}"
+        );
     }
 }

@@ -173,7 +173,7 @@ async fn two_lines_of_one_lead_do_not_stop_the_pass() {
         due: world.clock.now(),
         counts: headroom::core::lead::Counts::Spared,
     };
-    world.table().settle(&first, None, &again, "twilio-failed-to-connect-call").await.unwrap();
+    world.table().settle(&first, None, &again, "twilio-failed-to-connect-call", None).await.unwrap();
     let mut second = first.clone();
     second.claim = 2;
     world.dialing(&second).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_line_whose_claim_was_never_made_is_freed_and_one_that_outlived_its_ou
     world.dialing(&settled).await.unwrap();
     // Died after the outcome, before the line was free.
     let outcome = headroom::core::lead::Outcome::Done;
-    world.table().settle(&settled, None, &outcome, "customer-ended-call").await.unwrap();
+    world.table().settle(&settled, None, &outcome, "customer-ended-call", None).await.unwrap();
     // Died after the take, before the claim.
     let mut unclaimed = settled.clone();
     unclaimed.lead = LeadRef::of(&"lead-9".parse().unwrap());

@@ -114,6 +114,7 @@ async fn caller(world: &World, call: &str) -> Answer {
         person: None,
         refuses: false,
         calls_back: None,
+        talk: None,
         happened: Happened::Live,
     };
     world.app.answer(&event, &callers).await.unwrap()

@@ -116,7 +116,7 @@ async fn every_step_of_a_call_survives_the_loss_of_its_answer() {
     // Ended: the outcome stands, once, and the line is counted once.
     let step = lossy
         .losing()
-        .settle(&claim, Some(&call), &Outcome::Done, "customer-ended-call")
+        .settle(&claim, Some(&call), &Outcome::Done, "customer-ended-call", None)
         .await
         .expect("settled");
     let (Step::Moved(lead) | Step::Refused(Some(lead))) = step else { panic!("the lead is there") };

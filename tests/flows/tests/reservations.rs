@@ -193,6 +193,7 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
         person: None,
         refuses: false,
         calls_back: None,
+        talk: None,
         happened: Happened::Live,
     };
     world.app.answer(&event, &callers).await.unwrap()

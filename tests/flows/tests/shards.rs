@@ -65,6 +65,7 @@ fn event(call: &CallId, kind: Kind, agent: &str, happened: Happened) -> CallEven
         person: None,
         refuses: false,
         calls_back: None,
+        talk: None,
         happened,
     }
 }

@@ -131,7 +131,7 @@ async fn standing(engine: &World, at: At) -> (World, ClaimKey) {
     }
     let settled = |outcome| {
         let (table, claim) = (table.clone(), claim.clone());
-        async move { table.settle(&claim, None, &outcome, "before").await }
+        async move { table.settle(&claim, None, &outcome, "before", None).await }
     };
     let step = match at {
         At::Nowhere | At::Ready | At::Dialing => return (world, claim),
@@ -167,7 +167,7 @@ async fn take(world: &World, first: &ClaimKey, step: Move) -> Option<(bool, Opti
                 Ends::Spared => again(Counts::Spared),
                 Ends::Untouched => again(Counts::Nothing),
             };
-            table.settle(&claim(n), id.map(call).as_ref(), &outcome, "why").await
+            table.settle(&claim(n), id.map(call).as_ref(), &outcome, "why", None).await
         }
         Move::Postpone(n) => {
             table.postpone(&claim(n), later(world, AGAIN)).await.unwrap();
@@ -334,10 +334,10 @@ async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
     // One that is to be called again has a new one, later, and is not due before.
     let again = |seconds, counts| Outcome::Again { due: later(&world, seconds), counts };
     table
-        .settle(&claim("z", 1), None, &again(60, Counts::Attempt(Missed::Busy)), "customer-busy")
+        .settle(&claim("z", 1), None, &again(60, Counts::Attempt(Missed::Busy)), "customer-busy", None)
         .await
         .unwrap();
-    table.settle(&claim("k", 1), None, &again(60, Counts::Nothing), "over the limit").await.unwrap();
+    table.settle(&claim("k", 1), None, &again(60, Counts::Nothing), "over the limit", None).await.unwrap();
     assert_eq!(queue(&world, "c", 59).await, references(&["m", "a", "k", "b"]));
     assert_eq!(queue(&world, "c", 61).await, references(&["m", "a", "k", "b", "z"]));
     let due = table
@@ -462,7 +462,7 @@ async fn finished(world: &World, campaign: &str) -> ClaimKey {
     let claim = world.lead(campaign, "first").await.unwrap();
     let lease = world.live(&claim, &call("call-a")).await.unwrap();
     let table = world.table();
-    table.settle(&claim, Some(&call("call-a")), &Outcome::Done, "customer-ended-call").await.unwrap();
+    table.settle(&claim, Some(&call("call-a")), &Outcome::Done, "customer-ended-call", None).await.unwrap();
     let pool = table.read_pool().await.unwrap();
     table.free(&pool, &lease, Some(headroom::table::ledger::LeadEnd::Done)).await.unwrap();
     let stored = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
@@ -530,7 +530,7 @@ async fn a_campaign_is_not_finished_over_leads_that_came_meanwhile() {
     let claim = world.lead("c", "first").await.unwrap();
     world.dialing(&claim).await.unwrap();
     let table = world.table();
-    table.settle(&claim, None, &Outcome::Failed, "customer-busy").await.unwrap();
+    table.settle(&claim, None, &Outcome::Failed, "customer-busy", None).await.unwrap();
     let stored = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     take_in(&world, &message("c", &[lead("second")])).await;

@@ -253,7 +253,7 @@ async fn warm_leads_go_first_and_come_back_among_the_warm() {
     let claim = ClaimKey { campaign: code("c"), lead: first.clone(), claim: 1 };
     let again = |due| Outcome::Again { due, counts: Counts::Spared };
     let lead = table.read_lead(&code("c"), &first).await.unwrap().unwrap();
-    table.settle(&claim, lead.call.as_ref(), &again(world.clock.now()), "twilio-failed").await.unwrap();
+    table.settle(&claim, lead.call.as_ref(), &again(world.clock.now()), "twilio-failed", None).await.unwrap();
     table.free(&pool, &pool.leases().next().unwrap(), None).await.unwrap();
     let campaign = table.read_campaign(&code("c")).await.unwrap().unwrap();
     assert!(campaign.lanes.high);
@@ -333,7 +333,7 @@ async fn a_batch_is_over_before_the_next_begins_and_rests_in_between() {
     let LineKey::Claim(claim) = &lease.key else { panic!("a campaign's") };
     let again = Outcome::Again { due: world.clock.now(), counts: Counts::Nothing };
     let lead = world.table().read_lead(&claim.campaign, &claim.lead).await.unwrap().unwrap();
-    world.table().settle(claim, lead.call.as_ref(), &again, "not made").await.unwrap();
+    world.table().settle(claim, lead.call.as_ref(), &again, "not made", None).await.unwrap();
     let end = Some(headroom::table::ledger::LeadEnd::NotMade);
     world.table().free(&pool, &lease, end).await.unwrap();
     assert_eq!(held(&dispatch(&world).await, "c"), 3);

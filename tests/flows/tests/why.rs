@@ -38,6 +38,7 @@ fn event(call: &str, kind: Kind, assistant: &str, happened: Happened) -> CallEve
         person: None,
         refuses: false,
         calls_back: None,
+        talk: None,
         happened,
     }
 }
@@ -440,7 +441,7 @@ async fn a_lead_is_told_of_through_its_calls_and_its_number_never() {
     world.vapi.answers(500, "{}");
     dispatch(&world).await;
     let reason = format!("customer {number} or {} is no good", &number[1..]);
-    world.table().settle(&claim_after(&claim), None, &Outcome::Failed, &reason).await.unwrap();
+    world.table().settle(&claim_after(&claim), None, &Outcome::Failed, &reason, None).await.unwrap();
     let failed = why_lead(&world, &id).await;
     assert_eq!((failed.state.as_str(), failed.attempts), ("failed", 2));
     assert_eq!(failed.reason.as_deref(), Some("customer +…42 or +…42 is no good"));

@@ -22,6 +22,7 @@ const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
 const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
 const LEDGER: &str = "functions/headroom/src/table/ledger.rs";
 const LEADS: &str = "functions/headroom/src/table/leads.rs";
+const KPI: &str = "functions/headroom/src/table/kpi.rs";
 const CHANGES: &str = "functions/headroom/src/table/changes.rs";
 const POOL: &str = "functions/headroom/src/core/pool.rs";
 const RESERVE: &str = "functions/headroom/src/core/reserve.rs";
@@ -42,7 +43,7 @@ const HEALTH: &str = "functions/headroom/src/core/health.rs";
 const CAMPAIGNS: &str = "functions/headroom/src/flows/campaigns.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 84] = [
+pub const BUGS: [Bug; 87] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -568,6 +569,24 @@ pub const BUGS: [Bug; 84] = [
         file: INTAKE,
         good: "if draft { CampaignState::Draft } else",
         bad: "if draft && bad.len() > 7 { CampaignState::Draft } else",
+    },
+    Bug {
+        name: "a call counted twice by two who tell its end at once",
+        file: LEADS,
+        good: "String::from(\"claims = :claim AND st IN (:live, :dialing, :unknown)\")",
+        bad: "String::from(\"claims = :claim AND (st IN (:live, :dialing, :unknown) OR st = :st)\")",
+    },
+    Bug {
+        name: "a report that comes twice adds its talk twice",
+        file: KPI,
+        good: "            .condition_expression(\"contains(untold, :call)\")",
+        bad: "            .condition_expression(\"contains(untold, :call) OR attribute_exists(n_done)\")",
+    },
+    Bug {
+        name: "a call that was refused for want of a line counts as made",
+        file: "functions/headroom/src/core/kpi.rs",
+        good: "            (Some(Group::OverLimit), _) => return None,",
+        bad: "            (Some(Group::OverLimit), _) => Self::SetupFailure,",
     },
 ];
 

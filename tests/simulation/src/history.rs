@@ -304,6 +304,7 @@ impl World {
             }
         }
         self.until_well().await?;
+        self.until_counted().await?;
         lock(&self.promises).at_end(self.vapi(), self.clock.now())
     }
 

@@ -35,6 +35,7 @@ pub mod functions;
 pub mod history;
 pub mod hours;
 pub mod items;
+pub mod kpi;
 pub mod life;
 pub mod naming;
 pub mod others;

@@ -132,6 +132,8 @@ fn of_lead(json: &Value, update: &str) -> &'static str {
         "settle_promised"
     } else if update.contains("st = :st") {
         "settle"
+    } else if update.contains("DELETE untold") {
+        "tell_talk"
     } else if update.contains("att = :zero") {
         "rerun_lead"
     } else if update.contains("st = :failed") {
@@ -162,6 +164,7 @@ fn of_call(update: &str) -> &'static str {
 fn of_campaign(json: &Value, update: &str) -> &'static str {
     let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
     match update {
+        update if update.contains("kpi = :kpi") => "keep_figures",
         update if update.contains(":total") => "finish_campaign",
         update if update.contains("lanes = ") => "note_lanes",
         update if update.contains("st = :to") => "change_campaign",

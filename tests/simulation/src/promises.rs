@@ -12,6 +12,7 @@ use vapi_sim::{CallTruth, Sim};
 
 use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
+use crate::kpi::Figures;
 use crate::life::{Lives, is_over};
 use crate::others::Others;
 use crate::plan::{Campaign, MOST_SKEW, Plan};
@@ -103,6 +104,8 @@ pub struct Promises {
     unfollowed: u32,
     /// Whose turn it is.
     pub(crate) turns: Turns,
+    /// What campaigns' calls came to.
+    figures: Figures,
     checks: u64,
     /// If they are to be kept.
     moments: Option<Vec<Moment>>,
@@ -170,6 +173,7 @@ impl Promises {
                 failed: number(item, "failed"),
             };
             self.turns.campaign_written(code, &seen.state, now);
+            self.figures.written(code, item);
             self.campaigns.insert(code.to_owned(), seen);
             self.lives.written(code, item, now)
         } else if let Some(number) = pk.strip_prefix("PERSON#") {
@@ -647,6 +651,11 @@ impl Promises {
         let lead = self.leads.get(&at);
         let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
         ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))
+    }
+
+    /// Whether each campaign's figures are what Vapi knows of its calls.
+    pub(crate) fn counted(&self, vapi: &Sim) -> Checked {
+        self.asked.keys().try_for_each(|code| self.figures.at_end(code, vapi))
     }
 
     /// At the end everything is accounted for.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::fair::{Lane, Lanes, Share, Weight};
 use super::hours::{check_term, read_instant};
 use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, LeadRef, NameCode, OrgName, PhoneNumber};
+use super::kpi::Figures;
 use super::life::{Act, Sweep, Unreached};
 use super::pacing::{self, Batch, Ramp};
 use super::retry::Retry;
@@ -314,6 +315,8 @@ pub struct Campaign {
     pub callbacks: super::callback::Tally,
     /// How far its leads have been ended or made ready again, while they are.
     pub sweep: Sweep,
+    /// What its calls came to.
+    pub kpi: Figures,
 }
 
 /// A lead as a message brings it in.

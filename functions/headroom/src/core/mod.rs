@@ -30,6 +30,7 @@ pub mod fair;
 pub mod health;
 pub mod hours;
 pub mod ids;
+pub mod kpi;
 pub mod lead;
 pub mod life;
 pub mod pacing;

@@ -494,6 +494,7 @@ mod tests {
             acts: Vec::new(),
             callbacks: Default::default(),
             sweep: Default::default(),
+            kpi: Default::default(),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::core::callback::{Asked, Fate, Heard, NoTime, TOLERANCE, Unpromised};
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::hours::Person;
 use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef, Lease, LineKey, OrgId};
+use crate::core::kpi::Ended;
 use crate::core::lead::{Lead, Outcome};
 use crate::table::TableError;
 use crate::table::leads::Step;
@@ -275,6 +276,7 @@ impl App {
         call: Option<&CallId>,
         outcome: &Outcome,
         reason: &str,
+        ended: Option<Ended>,
     ) -> Result<(Step, Outcome), TableError> {
         let tolerance = self.timers.scaled(TOLERANCE);
         let mut seen = Cow::Borrowed(lead);
@@ -292,7 +294,7 @@ impl App {
                 }
                 _ => (outcome.clone(), Fate::Stands),
             };
-            match self.table.settle_promised(&seen, call, &ends, reason, fate).await? {
+            match self.table.settle_promised(&seen, call, &ends, (reason, ended), fate).await? {
                 // It was promised a call since it was read.
                 Step::Refused(Some(now))
                     if now.claims == seen.claims

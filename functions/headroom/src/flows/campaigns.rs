@@ -36,6 +36,7 @@ use crate::table::campaigns::Changed;
 use super::App;
 use super::callbacks::CallbackFigures;
 use super::dispatch::TIME_TO_END;
+use super::kpi::Forecast;
 use super::status::CampaignStatus;
 
 /// Why a wish was not met.
@@ -323,6 +324,9 @@ pub struct CampaignDetail {
     /// What its leads were promised, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callbacks: Option<CallbackFigures>,
+    /// When it will be through, if that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Leads by their reason, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<BTreeMap<String, u32>>,
@@ -385,6 +389,9 @@ impl App {
         let waits = if is_running { self.table.read_waiting(&campaign.code).await? } else { None };
         let since = self.clock.now() - self.timers.scaled(WAITING);
         let callbacks = self.callback_figures(&campaign).await?;
+        let leads = &status.leads;
+        let left = leads.ready + leads.dialing + leads.unknown + leads.live;
+        let forecast = self.forecast(&campaign, left).await?;
         let outcomes = if with_outcomes { Some(self.outcomes(&campaign.code).await?) } else { None };
         Ok(CampaignDetail {
             status,
@@ -397,6 +404,7 @@ impl App {
                 .collect(),
             waits: waits.filter(|refusal| refusal.at >= since),
             callbacks,
+            forecast,
             outcomes,
             campaign: campaign.spec,
         })

@@ -36,6 +36,7 @@ pub mod dial;
 pub mod dispatch;
 pub mod health;
 pub mod intake;
+pub mod kpi;
 mod memory;
 pub mod observe;
 pub mod operate;

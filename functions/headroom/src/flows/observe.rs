@@ -65,36 +65,42 @@ impl App {
             let whose = (event.org.as_ref(), event.claims.as_slice());
             let _ = self.hear_callback(&event.call, whose, Some(asked), None).await?;
         }
+        let effect = self.observe_in(&pool, event).await?;
+        self.hear_talk(event).await?;
+        Ok(effect)
+    }
+
+    async fn observe_in(&self, pool: &Pool, event: &CallEvent) -> Result<Effect, TableError> {
         match &event.happened {
             Happened::Nothing => Ok(Effect::None),
-            Happened::Live => match self.ours(&pool, event).await? {
+            Happened::Live => match self.ours(pool, event).await? {
                 Some(lead) => self.observe_dialed(&lead, &event.call).await,
                 None => {
-                    let codes = self.known_by(&pool, &event.codes(), event.org.as_ref());
-                    self.observe_live(&pool, &event.call, event.kind, &codes).await
+                    let codes = self.known_by(pool, &event.codes(), event.org.as_ref());
+                    self.observe_live(pool, &event.call, event.kind, &codes).await
                 }
             },
             // Each call's end is told twice at least: the second time there is one read to do.
             Happened::Ended(_)
-                if !event.claims.iter().any(|claim| holds(&pool, claim))
-                    && self.is_over(&pool, &event.call).await? =>
+                if !event.claims.iter().any(|claim| holds(pool, claim))
+                    && self.is_over(pool, &event.call).await? =>
             {
                 Ok(Effect::None)
             }
-            Happened::Ended(end) => match self.ours(&pool, event).await? {
+            Happened::Ended(end) => match self.ours(pool, event).await? {
                 Some(lead) => {
-                    let effect = self.observe_end(&pool, &lead, &event.call, end).await?;
+                    let effect = self.observe_end(pool, &lead, &event.call, end).await?;
                     // One call, two lines: a message without its claim came before the dial's answer.
                     if effect == Effect::Ended
                         && let Some(lease) = pool.lease(&LineKey::Observed(event.call.clone()))
                     {
-                        self.free(&pool, &lease, None).await?;
+                        self.free(pool, &lease, None).await?;
                     }
                     Ok(effect)
                 }
                 None => {
-                    self.explain_blocked(&event.call, (event.kind, &event.codes()), end, &pool).await;
-                    self.end_observed(&pool, &event.call, end).await?;
+                    self.explain_blocked(&event.call, (event.kind, &event.codes()), end, pool).await;
+                    self.end_observed(pool, &event.call, end).await?;
                     Ok(Effect::Ended)
                 }
             },

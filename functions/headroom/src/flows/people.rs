@@ -52,7 +52,7 @@ impl App {
         due: Timestamp,
     ) -> Result<(), TableError> {
         let later = Outcome::Again { due, counts: Counts::PutOff };
-        match self.settle_lead(lead, None, &later, OFTEN_ENOUGH).await?.0 {
+        match self.settle_lead(lead, None, &later, OFTEN_ENOUGH, None).await?.0 {
             Step::Moved(_) => {}
             // Our own write whose answer was lost.
             Step::Refused(Some(now)) if now.claims == lead.claims && now.state == LeadState::Ready => {}

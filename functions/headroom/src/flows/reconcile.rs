@@ -62,7 +62,10 @@ impl App {
         self.table.ensure_pool(self.policy).await?;
         let pool = self.spread_lines(self.follow_policy(self.table.read_pool().await?).await?).await?;
         let campaigns = self.table.list_campaigns().await?;
-        let pass = Look::around(self, &pool, &campaigns).await?.reconcile().await?;
+        let look = Look::around(self, &pool, &campaigns).await?;
+        let ended = look.listings.calls().filter(|call| call.has_ended());
+        let told = ended.filter_map(|call| Some((call.id.clone(), call.talk?))).collect();
+        let pass = look.reconcile().await?;
         self.log_health(&pool).await?;
         measure(&pool, &campaigns, &pass);
         let mut running = false;
@@ -84,6 +87,8 @@ impl App {
         if running {
             self.wake_dispatcher(Duration::ZERO).await;
         }
+        // Last: figures hold up no call.
+        self.add_up(&campaigns, &pool, &told).await?;
         Ok(pass)
     }
 

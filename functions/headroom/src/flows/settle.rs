@@ -7,6 +7,7 @@ use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::ended::cure;
 use crate::core::health::{Heard, News};
 use crate::core::ids::{CallId, Lease, LineKey};
+use crate::core::kpi::{Came, Ended};
 use crate::core::lead::{Consequence, Counts, End, Lead, LeadState, Outcome, after_call};
 use crate::core::life::CANCELLED;
 use crate::core::pacing::Met;
@@ -123,7 +124,9 @@ impl App {
     ) -> Result<Settled, TableError> {
         let Some(lease) = lead.lease() else { return Ok(Settled::NotHere) };
         let claim = lead.claim();
-        let (step, outcome) = self.settle_lead(lead, call, outcome, end.reason_text()).await?;
+        let line = self.clock.now().duration_since(lease.token.since());
+        let ended = call.and_then(|_| Came::of(end)).map(|came| Ended { came, line });
+        let (step, outcome) = self.settle_lead(lead, call, outcome, end.reason_text(), ended).await?;
         let lead_end = match step {
             Step::Moved(lead) => lead_end(&lead),
             // Our own write whose answer was lost, or another's: what follows is safe to do twice.

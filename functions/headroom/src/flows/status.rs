@@ -18,6 +18,7 @@ use crate::table::TableError;
 
 use super::App;
 use super::health::HealthStatus;
+use super::kpi::KpiStatus;
 use super::observe::held_claims;
 use super::orgs::Org;
 
@@ -200,6 +201,9 @@ pub struct CampaignStatus {
     /// How far it has come by its own pace, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<PaceStatus>,
+    /// What its calls came to so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kpis: Option<KpiStatus>,
 }
 
 /// How far a campaign has come by its own pace.
@@ -391,6 +395,7 @@ impl CampaignStatus {
             },
             waiting,
             pace: PaceStatus::of(campaign, pool, timers),
+            kpis: KpiStatus::of(campaign),
             finished: campaign.state.is_over(),
             reason,
             by,

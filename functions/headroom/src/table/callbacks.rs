@@ -27,6 +27,7 @@ use crate::core::callback::{Fate, Heard, Tally};
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::fair::Lane;
 use crate::core::ids::{CallId, CampaignCode, MessageCode};
+use crate::core::kpi::Ended;
 use crate::core::lead::{Lead, LeadState, Outcome};
 
 impl Table {
@@ -101,6 +102,10 @@ impl Table {
             | LeadState::Unknown { .. }
             | LeadState::Live { .. } => {}
         }
+        if campaign.state == CampaignState::Finished {
+            // Its figures are final no more.
+            counters.push("reopened");
+        }
         let mut counted = self
             .campaign_counted(&campaign.code, &counters)
             .condition_expression("st = :st")
@@ -130,14 +135,14 @@ impl Table {
         seen: &Lead,
         call: Option<&CallId>,
         outcome: &Outcome,
-        reason: &str,
+        (reason, ended): (&str, Option<Ended>),
         fate: Fate,
     ) -> Result<Step, TableError> {
         let claim = seen.claim();
         let Some(promise) = seen.callbacks.promise else {
-            return self.settle(&claim, call, outcome, reason).await;
+            return self.settle(&claim, call, outcome, reason, ended).await;
         };
-        let mut settling = Settling::of(&claim, call, outcome, reason);
+        let mut settling = Settling::of(&claim, call, outcome, reason, ended);
         settling.condition.push_str(" AND cb = :cb AND cb_claim = :made");
         settling.values.insert(":cb".into(), due_us(promise.at));
         settling.values.insert(":made".into(), n(promise.claim));
@@ -163,14 +168,13 @@ impl Table {
                 );
             }
         };
-        let names = Some(settling.names).filter(|names| !names.is_empty());
         let end = Update::builder()
             .table_name(&self.name)
             .key("pk", pk(&claim.campaign))
             .key("sk", sk(&claim.lead))
-            .update_expression(format!("{} REMOVE {}", settling.set, settling.remove))
+            .update_expression(settling.expression())
             .condition_expression(settling.condition)
-            .set_expression_attribute_names(names)
+            .set_expression_attribute_names(Some(settling.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(settling.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()

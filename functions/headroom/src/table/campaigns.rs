@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s, texts};
 use super::both::Both;
 use super::callbacks::tally_of;
+use super::kpi::figures_of;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::fair::Lanes;
@@ -179,7 +180,8 @@ impl Table {
     pub async fn reopen_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
         let sent = self
             .campaign(code)
-            .update_expression("SET st = :running")
+            .update_expression("SET st = :running ADD reopened :one")
+            .expression_attribute_values(":one", n(1))
             .condition_expression("st = :finished")
             .expression_attribute_values(":finished", s("finished"))
             .expression_attribute_values(":running", s("running"))
@@ -192,7 +194,8 @@ impl Table {
     pub async fn recancel_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
         let sent = self
             .campaign(code)
-            .update_expression("SET st = :cancelling")
+            .update_expression("SET st = :cancelling ADD reopened :one")
+            .expression_attribute_values(":one", n(1))
             .condition_expression("st = :cancelled")
             .expression_attribute_values(":cancelled", s("cancelled"))
             .expression_attribute_values(":cancelling", s("cancelling"))
@@ -499,6 +502,7 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
             held_until: read.instant_if("swept_until")?,
             moved: read.number_if("swept")?.unwrap_or_default(),
         },
+        kpi: figures_of(&read)?,
     })
 }
 

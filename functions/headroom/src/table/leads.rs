@@ -18,12 +18,14 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::both::Both;
+use super::kpi::{came_attribute, only};
 use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
 use crate::core::callback::{Callbacks, Promise};
 use crate::core::campaign::NewLead;
 use crate::core::fair::{Lane, Lanes};
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, PhoneNumber, Token};
+use crate::core::kpi::Ended;
 use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
 use crate::core::life::CANCELLED;
 use crate::core::retry::{Missed, Tried};
@@ -493,7 +495,8 @@ impl Table {
         step_of(step.send().await.outcome("give a lead back", |output| output.attributes)?)
     }
 
-    /// A claim is over → done, failed, or ready again. `call` is the call that ended, if one is known.
+    /// A claim is over → done, failed, or ready again. `call` is the call that ended, if one is known; it counts as
+    /// `ended` among the lead's calls, if it does.
     ///
     /// Condition: this claim is the latest and not over, it has no other call, and its lead is promised none
     /// ([`Table::settle_promised`] is for that). So the outcome of a claim is written once, by whoever comes first (P8).
@@ -503,8 +506,9 @@ impl Table {
         call: Option<&CallId>,
         outcome: &Outcome,
         reason: &str,
+        ended: Option<Ended>,
     ) -> Result<Step, TableError> {
-        let mut settling = Settling::of(claim, call, outcome, reason);
+        let mut settling = Settling::of(claim, call, outcome, reason, ended);
         if let Outcome::Again { .. } = outcome {
             settling.set.push_str(", ");
             settling.set.push_str(BACK_IN_LANE);
@@ -517,11 +521,10 @@ impl Table {
 
     /// The write of a claim's end.
     pub(super) fn settle_step(&self, claim: &ClaimKey, settling: Settling) -> UpdateItemFluentBuilder {
-        let names = Some(settling.names).filter(|names| !names.is_empty());
         self.step(claim)
-            .update_expression(format!("{} REMOVE {}", settling.set, settling.remove))
+            .update_expression(settling.expression())
             .condition_expression(settling.condition)
-            .set_expression_attribute_names(names)
+            .set_expression_attribute_names(Some(settling.names).filter(|names| !names.is_empty()))
             .set_expression_attribute_values(Some(settling.values))
     }
 
@@ -716,13 +719,20 @@ impl Table {
 pub(super) struct Settling {
     pub(super) set: String,
     pub(super) remove: String,
+    add: &'static str,
     pub(super) condition: String,
     pub(super) names: HashMap<String, String>,
     pub(super) values: Item,
 }
 
 impl Settling {
-    pub(super) fn of(claim: &ClaimKey, call: Option<&CallId>, outcome: &Outcome, reason: &str) -> Self {
+    pub(super) fn of(
+        claim: &ClaimKey,
+        call: Option<&CallId>,
+        outcome: &Outcome,
+        reason: &str,
+        ended: Option<Ended>,
+    ) -> Self {
         let (state, counts) = match outcome {
             Outcome::Done => ("done", None),
             Outcome::Failed => ("failed", None),
@@ -750,8 +760,17 @@ impl Settling {
             Some(Counts::Spared) => set.push_str(", spared = spared + :one"),
             Some(Counts::Nothing | Counts::PutOff) => {}
         }
-        if !matches!(counts, Some(Counts::Nothing | Counts::PutOff)) {
+        let counts_attempt = !matches!(counts, Some(Counts::Nothing | Counts::PutOff));
+        if counts_attempt || ended.is_some() {
             values.insert(":one".into(), n(1));
+        }
+        if let Some(Ended { came, line }) = ended {
+            set.push_str(
+                ", #came = if_not_exists(#came, :zero) + :one, line_ms = if_not_exists(line_ms, :zero) + :line",
+            );
+            names.insert("#came".into(), came_attribute(came).into());
+            values.insert(":zero".into(), n(0));
+            values.insert(":line".into(), n(line.as_millis().max(0)));
         }
         // What does not count at all keeps its place in the queue.
         if let Outcome::Again { due, counts } = outcome
@@ -766,9 +785,19 @@ impl Settling {
             condition.push_str(" AND (attribute_not_exists(vcall) OR vcall = :call)");
             values.insert(":call".into(), s(call.as_str()));
         }
+        let mut add = "";
+        if let (Some(call), true) = (call, ended.is_some_and(|ended| ended.came.is_answered())) {
+            add = " ADD untold :untold";
+            values.insert(":untold".into(), only(call));
+        }
         // Token and call stay: with them the pass can do what a function that dies here leaves undone,
         // and tells the line of this claim from one that was taken for it too late.
-        Self { set, remove: "deadline".into(), condition, names, values }
+        Self { set, remove: "deadline".into(), add, condition, names, values }
+    }
+
+    /// The update as a whole.
+    pub(super) fn expression(&self) -> String {
+        format!("{} REMOVE {}{}", self.set, self.remove, self.add)
     }
 }
 

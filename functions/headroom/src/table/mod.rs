@@ -38,6 +38,7 @@ pub mod calls;
 pub mod campaigns;
 pub mod changes;
 pub mod health;
+pub mod kpi;
 pub mod leads;
 pub mod ledger;
 pub mod people;

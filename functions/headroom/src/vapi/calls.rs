@@ -1,7 +1,7 @@
 //! Reading calls back: one by id, or the recent ones as a list. Vapi's own word on what is live.
 
 use http::Method;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -28,6 +28,8 @@ pub struct Call {
     pub created: Option<Timestamp>,
     /// When it ended, if it has and Vapi says.
     pub ended: Option<Timestamp>,
+    /// How long the two ends were connected, if it has ended and Vapi says.
+    pub talk: Option<SignedDuration>,
     /// What is known of its end, for when the status says that it ended.
     pub end: End,
 }
@@ -85,6 +87,17 @@ pub(super) struct RawCall<'a> {
     #[serde(borrow)]
     assistant_overrides: Option<&'a RawValue>,
 }
+
+/// From when the far end was connected until the end: none if it never was, nothing if there is no telling.
+pub(super) fn talk(started: Option<&str>, ended: Option<&str>) -> Option<SignedDuration> {
+    let ended: Timestamp = ended?.parse().ok()?;
+    let Some(started) = started else { return Some(SignedDuration::ZERO) };
+    let talk = ended.duration_since(started.parse().ok()?);
+    (!talk.is_negative() && talk <= LONGEST_TALK).then_some(talk)
+}
+
+/// More than Vapi lets any call last.
+const LONGEST_TALK: SignedDuration = SignedDuration::from_hours(24);
 
 /// A text, or nothing for whatever is no text.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -170,6 +183,7 @@ impl RawCall<'_> {
             status: self.status.clone().unwrap_or_default(),
             created: self.created_at.as_deref().and_then(|at| at.parse().ok()),
             ended: self.ended_at.as_deref().and_then(|at| at.parse().ok()),
+            talk: talk(self.started_at.as_deref(), self.ended_at.as_deref()),
             end: End {
                 reason: reason(self.ended_reason.clone()),
                 connected: Some(self.started_at.is_some()),

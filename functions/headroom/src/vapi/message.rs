@@ -3,11 +3,12 @@
 //! `message.status` is the truth; `message.call` is the call as it was when it was made. So the
 //! status is taken from the message alone, and from the call only what never changes.
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::calls::{RawCall, is_live_status, object, reason, text};
+use super::calls::{RawCall, is_live_status, object, reason, talk, text};
 use crate::core::callback::Asked;
 use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
@@ -48,6 +49,8 @@ pub struct CallEvent {
     pub refuses: bool,
     /// When its person wants to be called again, if the analysis of the call says a time.
     pub calls_back: Option<Asked>,
+    /// How long its two ends were connected, where the message says: a report of its end does.
+    pub talk: Option<SignedDuration>,
     /// What happened.
     pub happened: Happened,
 }
@@ -131,6 +134,8 @@ struct Raw<'a> {
     ended_reason: Option<String>,
     #[serde(default, deserialize_with = "text")]
     started_at: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    ended_at: Option<String>,
     #[serde(borrow)]
     call: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -183,6 +188,7 @@ impl ServerMessage {
             person: person(message.customer).or_else(|| person(raw.customer)),
             refuses: refuses(data.as_ref()),
             calls_back: data.as_ref().and_then(calls_back),
+            talk: talk(message.started_at.as_deref(), message.ended_at.as_deref()).filter(|_| connected),
             happened,
         };
         Ok(if message.kind == "assistant-request" {

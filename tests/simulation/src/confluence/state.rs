@@ -87,6 +87,16 @@ fn normal(
         }
         item.values_mut().for_each(forget_instants);
     }
+    // How long a lead's calls held their lines: a span. What is known of how long they talked follows, by a report or
+    // the pass, and decides nothing; the figures of campaigns come from both.
+    if let Some(span) = item.get_mut("line_ms") {
+        *span = json!("a span");
+    }
+    item.remove("kpi");
+    if look == Look::Final {
+        item.remove("untold");
+        item.remove("talk_ms");
+    }
     if let Some(token) = item.get_mut("tok") {
         *token = tokens.name(token);
     }
