@@ -38,6 +38,9 @@ ROUTES = {
         "GET /campaigns/{id+}",
         "PATCH /campaigns/{id+}",
         "POST /campaigns/{id+}",
+        "GET /do-not-call",
+        "POST /do-not-call",
+        "POST /do-not-call/{part}",
     },
 }
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")

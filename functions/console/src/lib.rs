@@ -16,7 +16,13 @@
 //! | `POST /campaigns/{id}/start`, `/pause`, `/resume`, `/cancel`, `/rerun` | what a person wants of it |
 //! | `POST /campaigns/{id}/callbacks` | promises a lead a call at a time |
 //! | `GET /campaigns/{id}/results?after=…&limit=500` | its leads, page by page, with what became of each |
+//! | `GET /do-not-call` | what operators did to the do-not-call list last, the newest first: who, when, for how many |
+//! | `POST /do-not-call`, `/do-not-call/remove` | puts people on the list, or takes them off: `{"numbers": […]}`, up to 1,000 |
+//! | `POST /do-not-call/check` | whether each of these people is on it, and since when |
+//! | `POST /do-not-call/list` | the list, page by page: `{"after": NUMBER, "limit": 1000}`, either or neither |
 //! | `GET /why/{id}` | why a call (by Vapi's id) or a lead (`CAMPAIGN/LEAD`) waits, was refused or ended |
+//!
+//! A person's number is in bodies alone, never in a path or a query, which others log.
 //!
 //! | status | when |
 //! |---|---|
@@ -32,6 +38,7 @@
 
 mod asked;
 mod campaigns;
+mod do_not_call;
 
 use std::str::FromStr;
 
@@ -55,6 +62,8 @@ use serde_json::{Value, json};
 
 pub use crate::campaigns::CAMPAIGNS;
 use crate::campaigns::{MAX_MESSAGE, Place};
+pub use crate::do_not_call::DO_NOT_CALL;
+use crate::do_not_call::List;
 
 /// The path of the figures.
 pub const STATUS: &str = "/status";
@@ -87,12 +96,16 @@ enum Route<'a> {
     Changes,
     Why(&'a str),
     Campaigns(Place<'a>),
+    DoNotCall(List),
 }
 
 impl<'a> Route<'a> {
     fn of(path: &'a str, method: &Method) -> Option<Self> {
         if let Some(place) = Place::of(path, method) {
             return Some(Self::Campaigns(place));
+        }
+        if let Some(list) = List::of(path) {
+            return Some(Self::DoNotCall(list));
         }
         match path {
             STATUS => Some(Self::Status),
@@ -111,6 +124,7 @@ impl<'a> Route<'a> {
             Self::Status | Self::Changes | Self::Why(_) => &[Method::GET],
             Self::Lines => &[Method::PATCH],
             Self::Campaigns(place) => place.methods(),
+            Self::DoNotCall(list) => list.methods(),
             Self::Reserve(_) | Self::Quota(_) => &[Method::PUT, Method::DELETE],
         }
     }
@@ -170,7 +184,8 @@ impl Console {
         let Some(route) = Route::of(request.uri().path(), request.method()) else {
             let there_is = "there is GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT and /quotas/NAME, \
                             GET /changes, GET /why/ID, GET and POST /campaigns, GET and PATCH /campaigns/ID, \
-                            POST /campaigns/ID/start, /pause, /resume, /cancel, /rerun and /callbacks, GET /campaigns/ID/results";
+                            POST /campaigns/ID/start, /pause, /resume, /cancel, /rerun and /callbacks, \
+                            GET /campaigns/ID/results, GET and POST /do-not-call, POST /do-not-call/remove, /check and /list";
             return error(StatusCode::NOT_FOUND, there_is);
         };
         if !route.methods().contains(request.method()) {
@@ -198,6 +213,7 @@ impl Console {
             Route::Changes => self.changes(&request).await,
             Route::Why(id) => self.why(id).await,
             Route::Campaigns(place) => self.campaigns(&place, &request).await,
+            Route::DoNotCall(list) => self.do_not_call(list, &request).await,
         };
         match answered {
             Ok(body) if is_message && request.method() == Method::POST => answer(StatusCode::ACCEPTED, &body),

@@ -52,6 +52,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: crate::campaign_args::CampaignCommand,
     },
+    /// Keep the list of people who are not to be called, by whatever campaign.
+    DoNotCall {
+        /// What to do.
+        #[command(subcommand)]
+        command: crate::do_not_call::DoNotCallCommand,
+    },
     /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
     /// the environment that they need.
     Engines,

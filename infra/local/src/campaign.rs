@@ -4,9 +4,8 @@
 //! campaign message, and a message sent again changes nothing, so after a break the same command adds what is missing.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _, Read as _, Write};
+use std::io::{BufReader, Read as _, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use headroom::core::campaign::Message;
@@ -14,7 +13,6 @@ use headroom::core::parts::{LEADS, PART};
 use headroom::flows::campaigns::{CampaignDetail, LeadResult, Results};
 use headroom::flows::status::CampaignStatus;
 use headroom_local::leads::{Format, Rows, csv_line};
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -27,6 +25,7 @@ use crate::campaign_args::{
 };
 use crate::lines::aligned;
 use crate::operator::{self, Refused, read};
+use crate::progress::Progress;
 use crate::{kpi, why};
 
 /// Does what was typed.
@@ -52,11 +51,6 @@ const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 const MOST_REFUSED: usize = 1_000;
 /// Refused rows that are printed for people.
 const SHOWN_REFUSED: usize = 20;
-/// A piece that was not accepted is sent again so often, each time after as long again.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(500);
-/// Between two plain lines of progress.
-const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `campaign start FILE`.
 async fn send(args: &StartArgs) -> anyhow::Result<()> {
@@ -112,7 +106,8 @@ async fn send(args: &StartArgs) -> anyhow::Result<()> {
         is_sent: false,
         refused: Refusals::default(),
     };
-    let progress = Progress::new(args.common.json, list.as_ref().map_or(0, |(_, length, _)| *length));
+    let length = list.as_ref().map_or(0, |(_, length, _)| *length);
+    let progress = Progress::new(args.common.json, length, "leads sent");
     let sending = async {
         for (nth, lead) in whole.leads.iter().enumerate() {
             sender.add(Place::Lead(nth), lead.get()).await?;
@@ -265,23 +260,8 @@ impl Sender<'_> {
         let draft = if self.draft { r#""draft":true,"# } else { "" };
         let message = format!(r#"{{"campaign":{},{draft}"leads":[{}]}}"#, self.head, self.leads);
         let console = &self.args.console;
-        let mut tried = 0;
-        let answer = loop {
-            tried += 1;
-            let by = Some(self.args.by.by.as_str());
-            let sent =
-                operator::send(console, Method::POST, &["campaigns"], None, by, Some(message.clone())).await;
-            match sent {
-                Ok(answer) => break answer,
-                Err(error) => {
-                    let is_final = error.downcast_ref::<Refused>().is_some_and(Refused::is_final);
-                    if is_final || tried == TRIES {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(PAUSE * tried).await;
-                }
-            }
-        };
+        let by = self.args.by.by.as_str();
+        let answer = operator::send_patiently(console, &["campaigns"], by, &message).await?;
         let Answer { leads, refused } = read(&console.url, answer)?;
         for BadLead { index, reason } in refused {
             if let Some(place) = self.places.get(index) {
@@ -293,47 +273,6 @@ impl Sender<'_> {
         self.leads.clear();
         self.places.clear();
         Ok(())
-    }
-}
-
-/// How far a list has been read: a bar on a terminal, a line now and then elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    plain: Option<std::cell::Cell<Instant>>,
-}
-
-impl Progress {
-    fn new(is_quiet: bool, length: u64) -> Self {
-        let is_terminal = std::io::stderr().is_terminal();
-        let bar = if is_quiet || !is_terminal || length == 0 {
-            ProgressBar::hidden()
-        } else {
-            let template = "  {bar:40} {percent:>3} %  {msg}  {elapsed}";
-            let style = ProgressStyle::with_template(template).expect("the template is a constant");
-            ProgressBar::new(length).with_style(style.progress_chars("█▌·"))
-        };
-        let is_plain = !is_quiet && !is_terminal;
-        Self { bar, plain: is_plain.then(|| std::cell::Cell::new(Instant::now())) }
-    }
-
-    fn reads(&self, file: File) -> impl std::io::Read + use<> {
-        self.bar.wrap_read(file)
-    }
-
-    #[allow(clippy::print_stderr, reason = "a command line prints")]
-    fn show(&self, sent: u64) {
-        match &self.plain {
-            Some(shown) if shown.get().elapsed() >= PLAIN_INTERVAL => {
-                shown.set(Instant::now());
-                eprintln!("{sent} leads sent so far");
-            }
-            Some(_) => {}
-            None => self.bar.set_message(format!("{sent} leads sent")),
-        }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -96,7 +96,7 @@ impl<R: BufRead> Rows<R> {
 }
 
 /// Skips what some programs begin a text with, to say that it is UTF-8.
-fn skip_mark(source: &mut impl BufRead) -> Result<(), ListError> {
+pub(crate) fn skip_mark(source: &mut impl BufRead) -> Result<(), ListError> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let begin = source.fill_buf()?;
     if begin.starts_with(b"\xff\xfe") || begin.starts_with(b"\xfe\xff") {
@@ -297,7 +297,7 @@ fn lead_of(columns: &[Column], cells: &[&str]) -> Result<String, String> {
 }
 
 /// A number as people write it. Spreadsheets take a plus for arithmetic unless an apostrophe stands before it.
-fn number(cell: &str) -> String {
+pub(crate) fn number(cell: &str) -> String {
     let cell = cell.strip_prefix('\'').unwrap_or(cell);
     let is_written =
         |c: char| c.is_ascii_digit() || matches!(c, ' ' | '\u{a0}' | '-' | '.' | '(' | ')' | '/');

@@ -6,6 +6,7 @@
 pub mod engines;
 pub mod inbox;
 pub mod leads;
+pub mod numbers;
 pub mod queues;
 pub mod server;
 pub mod system;

@@ -5,9 +5,11 @@ mod args;
 mod callback;
 mod campaign;
 mod campaign_args;
+mod do_not_call;
 mod kpi;
 mod lines;
 mod operator;
+mod progress;
 mod rehearsal;
 mod verdict;
 mod view;
@@ -58,6 +60,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Headroom(args)) => operator::set("headroom", &args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Why(args)) => operator::show_why(&args).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::DoNotCall { command }) => do_not_call::run(&command).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Campaign { command }) => campaign::run(&command).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;

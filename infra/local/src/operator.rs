@@ -111,6 +111,30 @@ pub(crate) async fn send(
     }
 }
 
+/// A piece that was not accepted is sent again so often, each time after as long again.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Posts a piece of a list. One that may be accepted at another try is sent again: none is taken in twice.
+pub(crate) async fn send_patiently(
+    console: &ConsoleArgs,
+    path: &[&str],
+    by: &str,
+    body: &str,
+) -> anyhow::Result<Value> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let sent = send(console, Method::POST, path, None, Some(by), Some(body.to_owned())).await;
+        let Err(error) = sent else { return sent };
+        let is_final = error.downcast_ref::<Refused>().is_some_and(Refused::is_final);
+        if is_final || tried == TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE * tried).await;
+    }
+}
+
 /// One for all requests: a long list is sent in many.
 fn client() -> anyhow::Result<reqwest::Client> {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();

@@ -45,6 +45,8 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge) {
         .route(webhook::PATH, any(vapi).layer(DefaultBodyLimit::max(MAX_LAMBDA)))
         .route(console::CAMPAIGNS, any(campaigns))
         .route(&format!("{}/{{*id}}", console::CAMPAIGNS), any(operate))
+        .route(console::DO_NOT_CALL, any(operate))
+        .route(&format!("{}/{{*rest}}", console::DO_NOT_CALL), any(operate))
         .route(console::STATUS, any(operate))
         .route(console::LINES, any(operate))
         .route(&format!("{}{{*agent}}", console::RESERVES), any(operate))
@@ -110,7 +112,7 @@ async fn sqs(
         return error(
             StatusCode::NOT_FOUND,
             "there is POST /vapi, POST /campaigns, GET /status, PATCH /lines, PUT and DELETE /reserves/AGENT \
-             and /quotas/NAME, GET /changes, GET /why/ID, the rest of /campaigns, and the SQS protocol (JSON)",
+             and /quotas/NAME, GET /changes, GET /why/ID, the rest of /campaigns and /do-not-call, and the SQS protocol (JSON)",
         );
     }
     if !peer.ip().to_canonical().is_loopback() {

@@ -102,6 +102,40 @@ pub struct Refused {
     pub by: String,
 }
 
+/// What somebody may do to the list of those who are not to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListWish {
+    /// Put people on it.
+    Add,
+    /// Take people off it.
+    Remove,
+}
+
+impl ListWish {
+    /// Its name in the table and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// What an operator did to the list; never to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListChange {
+    /// When, to the millisecond.
+    pub at: Timestamp,
+    /// As the operator calls themself.
+    pub by: String,
+    /// What.
+    pub wish: ListWish,
+    /// How many people were named.
+    pub named: u32,
+    /// For how many of them it was a change. Nothing if whoever made it died before it was done: then it was for some.
+    pub changed: Option<u32>,
+}
+
 /// Whether a person may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leave {

@@ -3,13 +3,24 @@
 //!
 //! The dial is remembered before it is made. Who dies in between has counted a call that never rang: an error on the
 //! person's side.
+//!
+//! Operators put people on the list and take them off, many at a time. What they do is recorded before and after it is
+//! done, by how many and not by whom:
+//!
+//! | dies after | what is left | then |
+//! |---|---|---|
+//! | the first record | it, without how many it was a change for | asked again, those who are on the list stay as they are |
+//! | some people | the others as they were | the same: nobody was told that it was done |
+//! | all of them | the record as it was first written | the same, and the second record counts none |
+
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::App;
 use crate::core::ids::{CallId, Lease, OrgId, PhoneNumber};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome};
-use crate::core::people::{APART, Dialed, Leave};
+use crate::core::people::{APART, Dialed, Leave, ListChange, ListWish, Refused};
 use crate::core::pool::Pool;
 use crate::table::TableError;
 use crate::table::leads::Step;
@@ -21,6 +32,8 @@ pub(super) const DO_NOT_CALL: &str = "do_not_call";
 const TRIES: usize = 4;
 /// After this, one that met more has its next turn.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// People of a list that are written, or asked about, at once.
+const AT_ONCE: usize = 32;
 /// What stands with a lead that waits because its person was called often enough for now.
 const OFTEN_ENOUGH: &str = "called often enough for now";
 
@@ -70,6 +83,49 @@ impl App {
         let claim = lead.claim();
         let left: Vec<_> = known.dialed.iter().filter(|dialed| dialed.claim != claim).cloned().collect();
         self.table.remember_dials(&lead.number, &known, &left).await.map(|_| ())
+    }
+
+    /// Puts people on the list of those who are not to be called, or takes them off, in the name of `by`. Returns for how
+    /// many that was a change. A lead of theirs that waits ends at its dial.
+    pub async fn change_refused(
+        &self,
+        wish: ListWish,
+        numbers: &[PhoneNumber],
+        by: &str,
+    ) -> Result<u32, TableError> {
+        let now = self.clock.now();
+        // Named twice, they are one.
+        let mut known = HashSet::new();
+        let people: Vec<&PhoneNumber> = numbers.iter().filter(|number| known.insert(*number)).collect();
+        let named = u32::try_from(people.len()).unwrap_or(u32::MAX);
+        let asked = ListChange { at: now, by: by.to_owned(), wish, named, changed: None };
+        let nonce = (self.nonce)();
+        self.table.record_list_change(&asked, nonce).await?;
+        let mut changed = 0;
+        for few in people.chunks(AT_ONCE) {
+            let changes = few.iter().map(|number| async move {
+                match wish {
+                    ListWish::Add => self.table.refuse_calls(number, by, now).await,
+                    ListWish::Remove => self.table.allow_calls(number, now).await,
+                }
+            });
+            let changes = futures::future::try_join_all(changes).await?;
+            changed += changes.into_iter().filter(|changed| *changed).count() as u32;
+        }
+        self.table.record_list_change(&ListChange { changed: Some(changed), ..asked }, nonce).await?;
+        tracing::info!(change = wish.name(), named, changed, by, "do-not-call list changed");
+        Ok(changed)
+    }
+
+    /// What each of these people has said, in their order: nothing for those who may be called.
+    pub async fn who_refused(&self, numbers: &[PhoneNumber]) -> Result<Vec<Option<Refused>>, TableError> {
+        let mut said = Vec::with_capacity(numbers.len());
+        for few in numbers.chunks(AT_ONCE) {
+            let people =
+                futures::future::try_join_all(few.iter().map(|number| self.table.read_person(number)));
+            said.extend(people.await?.into_iter().map(|person| person.refused));
+        }
+        Ok(said)
     }
 
     /// A person says in a call, perhaps one of an organisation that is not of this pool, that they do not want to be

@@ -19,6 +19,7 @@
 //! | what a campaign waits for | `C#<code>` | `WAITS` | [`refusals`] |
 //! | what a person bears: their wish, the dials to them | `PERSON#<number>` | `PERSON` | [`people`] |
 //! | who is not to be called | `NOCALL#main` | number | [`people`] |
+//! | change of that list by an operator | `NOCALL#main#LOG` | `<milliseconds>#<nonce>` | [`people`] |
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a

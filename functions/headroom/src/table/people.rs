@@ -6,6 +6,8 @@
 //! | `dials` | the dials of the last 30 days, as text, the oldest first |
 //! | `no_at` `no_by` | since when they do not want to be called, and who says so |
 //! | `ttl` | when the item may go: 30 days after the last dial, never once they said no |
+//!
+//! Who changed the list, and for how many people, is kept beside it, an item a change, without anybody's number.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
@@ -14,7 +16,7 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::ids::PhoneNumber;
-use crate::core::people::{Dialed, MONTH, Person, Refused};
+use crate::core::people::{Dialed, ListChange, ListWish, MONTH, Person, Refused};
 
 impl Table {
     fn person(&self, number: &PhoneNumber) -> UpdateItemFluentBuilder {
@@ -28,6 +30,60 @@ impl Table {
 
     fn refused_pk(&self) -> String {
         format!("NOCALL#{}", self.pool())
+    }
+
+    fn refused_log_pk(&self) -> String {
+        format!("{}#LOG", self.refused_pk())
+    }
+
+    /// Keeps what an operator does to the list, under a number that nobody else draws at the same instant. Again for the
+    /// same one, it says what came of it.
+    pub async fn record_list_change(&self, change: &ListChange, nonce: u32) -> Result<(), TableError> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", s(self.refused_log_pk()))
+            // Thirteen digits, so that keys are in the order of time.
+            .item("sk", s(format!("{:013}#{nonce:08x}", change.at.as_millisecond())))
+            .item("at", ms(change.at))
+            .item("who", s(&change.by))
+            .item("what", s(change.wish.name()))
+            .item("named", n(change.named));
+        if let Some(changed) = change.changed {
+            put = put.item("changed", n(changed));
+        }
+        put.send().await.map(|_| ()).map_err(TableError::call("record a change of the list"))
+    }
+
+    /// What operators did to the list last, the newest first.
+    pub async fn list_list_changes(&self, most: i32) -> Result<Vec<ListChange>, TableError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(self.refused_log_pk()))
+            .scan_index_forward(false)
+            .limit(most)
+            .send()
+            .await
+            .map_err(TableError::call("list the changes of the list"))?;
+        let change = |item: &Item| {
+            let read = Reader::new(item, "change of the list");
+            Ok(ListChange {
+                at: read.instant("at")?,
+                by: read.text("who")?.to_owned(),
+                wish: match read.text("what")? {
+                    "add" => ListWish::Add,
+                    "remove" => ListWish::Remove,
+                    _ => return Err(read.error("what", "is no change")),
+                },
+                named: read.number("named")?,
+                changed: read.number_if("changed")?,
+            })
+        };
+        found.items().iter().map(change).collect()
     }
 
     /// What is known of a person, consistently; nothing is known of most.

@@ -4,6 +4,7 @@
 mod campaigns;
 mod contract;
 mod crash;
+mod do_not_call;
 mod health;
 mod limits;
 mod lines;
