@@ -116,6 +116,7 @@ impl World {
             api_key: SIBLING_KEY.into(),
             webhook: sibling.sight.has_webhooks().then(|| webhook.clone()),
             traffic: sibling.traffic.clone(),
+            account: vapi_sim::Account::default(),
         });
         let config = Config {
             seed: world.plan.seed,

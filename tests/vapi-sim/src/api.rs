@@ -19,6 +19,7 @@ use crate::{
     connection::{Connections, Switch},
     control, dialing,
     fate::{self, About},
+    setup_api,
     shared::Shared,
     wire::CallObject,
     world::{Call, World},
@@ -30,6 +31,7 @@ fn router(sim: &Arc<Shared>) -> Router {
         .route("/call/{id}", get(read_call))
         .route("/control/{id}", post(control_call))
         .route("/analytics", post(analyse))
+        .merge(setup_api::routes())
         .merge(control::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)
@@ -167,14 +169,14 @@ async fn analyse(State(sim): State<Arc<Shared>>, Keyed(org): Keyed, Json(body): 
 
 impl Shared {
     /// How long a read takes, in wall time.
-    async fn latency(&self) {
+    pub(crate) async fn latency(&self) {
         let range = self.world().telephony.api_latency_ms;
         let key = fate::key(self.seed, About::Latency, 0, self.clock.now_ms().to_bits());
         tokio::time::sleep(Duration::from_secs_f64(fate::between(&mut fate::rng(key), range) / 1e3)).await;
     }
 
     /// The moment up to which reads know anything.
-    fn read_as_of(&self, world: &World) -> f64 {
+    pub(crate) fn read_as_of(&self, world: &World) -> f64 {
         self.clock.now_ms() - self.clock.wall(world.faults.list_lag_seconds).as_secs_f64() * 1e3
     }
 }
@@ -219,7 +221,7 @@ impl<'a> Filter<'a> {
 }
 
 /// `…Gt`, `…Ge`, `…Lt` and `…Le` of one moment, in whole milliseconds as bodies print them.
-struct Span {
+pub(crate) struct Span {
     gt: Option<f64>,
     ge: Option<f64>,
     lt: Option<f64>,
@@ -227,7 +229,7 @@ struct Span {
 }
 
 impl Span {
-    fn read(query: &HashMap<String, String>, field: &str) -> Result<Self, String> {
+    pub(crate) fn read(query: &HashMap<String, String>, field: &str) -> Result<Self, String> {
         let bound = |end: &str| {
             let name = format!("{field}{end}");
             match query.get(&name).map(|text| parse_iso(text)) {
@@ -243,7 +245,7 @@ impl Span {
         self.gt.is_none_or(|gt| ms.floor() > gt) && self.ge.is_none_or(|ge| ms.floor() >= ge)
     }
 
-    fn holds(&self, ms: f64) -> bool {
+    pub(crate) fn holds(&self, ms: f64) -> bool {
         self.reaches(ms)
             && self.lt.is_none_or(|lt| ms.floor() < lt)
             && self.le.is_none_or(|le| ms.floor() <= le)

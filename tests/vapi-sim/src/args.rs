@@ -4,8 +4,8 @@ use std::{net::SocketAddr, str::FromStr};
 
 use clap::{Args as ClapArgs, Parser};
 use vapi_sim::{
-    Config, Counter, Faults, Org, OverLimitShape, Range, Remaining, Settings, TalkShape, Telephony, Traffic,
-    Webhook, WebhookAuth,
+    Account, Config, Counter, Faults, Org, OverLimitShape, Range, Remaining, Settings, TalkShape, Telephony,
+    Traffic, Webhook, WebhookAuth,
 };
 
 /// A simulated Vapi: API, telephony, line limit, webhooks, faults.
@@ -14,8 +14,9 @@ use vapi_sim::{
 /// GET /sim/truth (everything), GET /sim/summary (the counts), PUT /sim/lines {"lines": 20},
 /// PUT /sim/faults {"webhookLost": 0.1}, PUT /sim/counter {"lagSeconds": 20},
 /// PUT /sim/traffic {"inboundPerHour": 60}, PUT /sim/telephony {"answer": 1}, POST /sim/ring-in,
-/// POST /sim/dial {"lines": 2} (a call that the org makes by itself). A PUT changes the members it
-/// names and answers with all of them. Traffic, ring-in and dial are the main org's; with ?org=ID,
+/// POST /sim/dial {"lines": 2} (a call that the org makes by itself), PUT /sim/account
+/// {"phoneNumbers": [..], "assistants": [..], ..} (what the org has set up, anew). A PUT changes the members it
+/// names and answers with all of them. Traffic, account, ring-in and dial are the main org's; with ?org=ID,
 /// that org's.
 #[derive(Parser)]
 #[command(name = "vapi-sim", version, verbatim_doc_comment)]
@@ -227,7 +228,7 @@ impl FromStr for OrgArg {
 impl OrgArg {
     fn with(self, auth: &WebhookAuth) -> Org {
         let webhook = self.webhook.map(|url| Webhook { url, auth: auth.clone() });
-        Org { org_id: self.org_id, api_key: self.api_key, webhook, traffic: self.traffic }
+        Org { org_id: self.org_id, api_key: self.api_key, webhook, traffic: self.traffic, ..Org::default() }
     }
 }
 
@@ -302,6 +303,7 @@ impl Args {
             traffic,
             faults,
             counter,
+            account: Account::default(),
             orgs,
         })
     }

@@ -32,16 +32,20 @@ pub(crate) fn lead_outbound(sim: &Arc<Shared>, begun: Begun, fate: Fate) {
 /// A caller of an org: takes a line and is led to the end of the call, or hears a busy signal.
 pub(crate) fn ring_in(sim: &Arc<Shared>, org: usize) {
     let traffic = sim.orgs[org].traffic.borrow().clone();
-    let nth = {
-        let callers = &mut sim.world().orgs[org].callers;
-        *callers += 1;
-        *callers
+    let (nth, answers) = {
+        let org = &mut sim.world().orgs[org];
+        org.callers += 1;
+        (org.callers, org.setup.answers(&traffic.inbound_phone_number_id))
     };
+    // A number that is set up says who answers, or that the server is to be asked.
+    let by_traffic = || (!traffic.ask_assistant).then(|| traffic.assistant_id.clone());
+    let assistant_id = answers.unwrap_or_else(by_traffic);
+    let asks = assistant_id.is_none();
     let key = fate::key(sim.seed, About::Inbound, org as u64, nth);
     // One caller in twenty withholds the number.
     let number = (!key.is_multiple_of(20)).then(|| format!("+1555555{:04}", 1000 + key % 9000));
     let given = Given {
-        assistant_id: (!traffic.ask_assistant).then(|| traffic.assistant_id.clone()),
+        assistant_id,
         phone_number_id: Some(traffic.inbound_phone_number_id.clone()),
         customer: number.as_deref().map(customer),
         number,
@@ -49,7 +53,7 @@ pub(crate) fn ring_in(sim: &Arc<Shared>, org: usize) {
     };
     let Some(begun) = begin(sim, org, CallKind::Inbound, key, given, 1) else { return };
     let life = Life::of(sim, begun);
-    sim.spawn(lead_inbound(life, key, traffic.ask_assistant));
+    sim.spawn(lead_inbound(life, key, asks));
 }
 
 /// A visitor of a web page who starts to talk; the same.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::Account;
+
 /// Everything a simulation starts from. Its own key, id, webhook and traffic are those of the main org.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -28,6 +30,8 @@ pub struct Config {
     pub faults: Faults,
     /// How well Vapi counts its own lines.
     pub counter: Counter,
+    /// What the main org has set up.
+    pub account: Account,
     /// The other orgs on the subscription. All share its lines, and each sees only its own calls.
     pub orgs: Vec<Org>,
 }
@@ -45,6 +49,7 @@ impl Default for Config {
             traffic: Traffic::default(),
             faults: Faults::default(),
             counter: Counter::default(),
+            account: Account::default(),
             orgs: Vec::new(),
         }
     }
@@ -61,6 +66,8 @@ pub struct Org {
     pub webhook: Option<Webhook>,
     /// Its calls that nobody asked for through the API.
     pub traffic: Traffic,
+    /// What it has set up.
+    pub account: Account,
 }
 
 impl Default for Org {
@@ -70,6 +77,7 @@ impl Default for Org {
             api_key: "sim-other-private-key".into(),
             webhook: None,
             traffic: Traffic::default(),
+            account: Account::default(),
         }
     }
 }

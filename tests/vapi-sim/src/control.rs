@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/sim/counter", put(counter))
         .route("/sim/traffic", put(traffic))
         .route("/sim/telephony", put(telephony))
+        .route("/sim/account", put(account))
         .route("/sim/ring-in", post(ring_in))
         .route("/sim/dial", post(dial))
 }
@@ -64,6 +65,17 @@ async fn traffic(State(sim): State<Arc<Shared>>, Meant(org): Meant, Json(change)
     let traffic = &sim.orgs[org].traffic;
     let merged = Traffic::merged(&traffic.borrow(), change);
     settle(merged, |changed| drop(traffic.send_replace(changed)))
+}
+
+/// What an org has set up, anew.
+async fn account(State(sim): State<Arc<Shared>>, Meant(org): Meant, Json(body): Json<Value>) -> Response {
+    match serde_json::from_value(body) {
+        Ok(account) => {
+            sim.set_up(org, account);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
 }
 
 async fn ring_in(State(sim): State<Arc<Shared>>, Meant(org): Meant) -> StatusCode {

@@ -25,6 +25,7 @@ pub(crate) enum About {
     Dial,
     Figures,
     Failing,
+    Account,
 }
 
 /// A key for draws about one thing: the nth of its kind, or the nth for a number.

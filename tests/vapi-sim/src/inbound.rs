@@ -34,7 +34,7 @@ pub(crate) async fn ask(sim: &Shared, index: usize, snapshot: &Snapshot) -> Answ
     let webhook = {
         let mut world = sim.world();
         world.counts.assistant_requests += 1;
-        world.webhook(index).cloned()
+        world.webhook(index)
     };
     let Some(webhook) = webhook else {
         return refused("assistant-request-failed", "no server URL", Value::Null);

@@ -29,6 +29,8 @@ mod inbound;
 mod messages;
 mod request;
 mod settings;
+mod setup;
+mod setup_api;
 mod shared;
 mod sim;
 mod traffic;
@@ -43,6 +45,7 @@ pub use config::{
     WebhookAuth,
 };
 pub use settings::Settings;
+pub use setup::{Account, AccountFaults, Kind};
 pub use sim::Sim;
 pub use truth::{
     Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, OrgLines, Truth, WebhookCounts,

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::{Config, Traffic},
     fate::{self, About},
+    setup::{Account, Setup},
     truth::Truth,
     world::World,
 };
@@ -53,7 +54,7 @@ impl Shared {
     pub(crate) fn new(config: Config, url: String, clock: Clock, carrier: Carrier) -> Arc<Self> {
         Arc::new(Self {
             seed: config.seed,
-            world: Mutex::new(World::new(&config, clock.wall(1.0).as_secs_f64() * 1e3)),
+            world: Mutex::new(World::new(&config, clock.wall(1.0).as_secs_f64() * 1e3, clock.now_ms())),
             clock,
             first_lines: config.lines,
             orgs: iter::once(Org::new(config.org_id, config.api_key, config.traffic))
@@ -73,6 +74,12 @@ impl Shared {
     /// The world. No guard lives across an await; a poisoned lock is used on, since every step is whole.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets an org have set this up, and nothing else.
+    pub(crate) fn set_up(&self, org: usize, account: Account) {
+        let setup = Setup::new(account, &self.orgs[org].id, self.seed, self.clock.now_ms());
+        self.world().orgs[org].setup = setup;
     }
 
     /// What really happened up to now.

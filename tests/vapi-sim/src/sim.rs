@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::http::{Request, Response};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     clock::Clock,
     config::{Config, Counter, Faults, Telephony, Traffic, Webhook},
     connection::Connections,
+    setup::{Account, AccountFaults, Kind},
     shared::{MAIN, Shared},
     traffic,
     truth::{CallSeen, CallTruth, LinesHeld, Truth},
@@ -115,6 +117,21 @@ impl Sim {
     /// Changes where the main org's webhooks go, from the next message on.
     pub fn set_webhook(&self, webhook: Option<Webhook>) {
         self.0.world().orgs[MAIN].webhook = webhook;
+    }
+
+    /// Lets the main org have set this up, and nothing else.
+    pub fn set_up(&self, account: Account) {
+        self.0.set_up(MAIN, account);
+    }
+
+    /// Changes what goes wrong when the main org's account is read or changed, from the next request on.
+    pub fn set_account_faults(&self, faults: AccountFaults) {
+        self.0.world().orgs[MAIN].setup.faults = faults;
+    }
+
+    /// What the main org has set up, in truth: with secrets, and without any lag.
+    pub fn objects(&self, kind: Kind) -> Vec<Value> {
+        self.0.world().orgs[MAIN].setup.truth(kind)
     }
 
     /// One more caller of the main org, now.

@@ -95,7 +95,7 @@ impl Shared {
                 if letter.is_ended {
                     world.note_ended_webhook(self.clock.now_ms(), index);
                 }
-                world.webhook(index).cloned()
+                world.webhook(index)
             };
             let answer = match &webhook {
                 Some(webhook) => self.request(webhook, letter.body.clone(), PATIENCE).await,

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     config::{Config, Counter, Faults, Telephony, Webhook},
     request::Given,
+    setup::{Account, Setup},
     truth::{Blocked, CallKind, CallSeen, CallTruth, LineChange, LinesHeld, OrgLines, Truth, WebhookCounts},
 };
 
@@ -48,6 +49,7 @@ pub(crate) struct Org {
     pub(crate) web_visits: u64,
     /// Outbound calls that it made by itself, or tried to.
     pub(crate) dials: u64,
+    pub(crate) setup: Setup,
     held: OrgLines,
 }
 
@@ -105,11 +107,14 @@ pub(crate) struct Begun {
 }
 
 impl World {
-    pub(crate) fn new(config: &Config, second_ms: f64) -> Self {
-        let others = config.orgs.iter().map(|org| Org::new(&org.org_id, org.webhook.clone()));
+    pub(crate) fn new(config: &Config, second_ms: f64, now: f64) -> Self {
+        let new = |id: &str, webhook: &Option<Webhook>, account: &Account| {
+            Org::new(id, webhook.clone(), Setup::new(account.clone(), id, config.seed, now))
+        };
+        let others = config.orgs.iter().map(|org| new(&org.org_id, &org.webhook, &org.account));
         Self {
             lines: config.lines,
-            orgs: iter::once(Org::new(&config.org_id, config.webhook.clone())).chain(others).collect(),
+            orgs: iter::once(new(&config.org_id, &config.webhook, &config.account)).chain(others).collect(),
             telephony: config.telephony.clone(),
             faults: config.faults.clone(),
             counter: config.counter.clone(),
@@ -208,8 +213,10 @@ impl World {
     }
 
     /// Where the messages about a call go.
-    pub(crate) fn webhook(&self, index: usize) -> Option<&Webhook> {
-        self.orgs[self.calls[index].org].webhook.as_ref()
+    pub(crate) fn webhook(&self, index: usize) -> Option<Webhook> {
+        let call = &self.calls[index];
+        let org = &self.orgs[call.org];
+        org.setup.server_of(&call.given).or_else(|| org.webhook.clone())
     }
 
     /// Writes down that the `ended` update of a call leaves now.
@@ -350,9 +357,9 @@ impl World {
 }
 
 impl Org {
-    fn new(id: &str, webhook: Option<Webhook>) -> Self {
+    fn new(id: &str, webhook: Option<Webhook>, setup: Setup) -> Self {
         let held = OrgLines { org_id: id.to_owned(), ..OrgLines::default() };
-        Self { webhook, callers: 0, web_visits: 0, dials: 0, held }
+        Self { webhook, callers: 0, web_visits: 0, dials: 0, setup, held }
     }
 }
 
@@ -363,7 +370,7 @@ mod tests {
     #[test]
     fn an_end_counts_when_the_counter_has_noticed_it() {
         let counter = Counter { lag_seconds: 30.0, ..Counter::default() };
-        let mut world = World::new(&Config { lines: 3, counter, ..Config::default() }, 10.0);
+        let mut world = World::new(&Config { lines: 3, counter, ..Config::default() }, 10.0, 0.0);
         let call = |n: u64, lines| NewCall {
             id: Uuid::from_u128(n.into()),
             org: 0,

@@ -113,6 +113,25 @@ impl Account {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> reqwest::Result<(u16, Value)> {
+        let request = self.http.patch(format!("{}{path}", self.sim.url())).json(&body);
+        let answer = request.bearer_auth(self.key).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
+    /// The status of an answer, and a header of it.
+    pub(crate) async fn header(&self, path: &str, name: &str) -> (u16, Option<String>) {
+        let request = self.http.get(format!("{}{path}", self.sim.url()));
+        let answer = request.bearer_auth(self.key).send().await.unwrap();
+        let header = answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), header)
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        let request = self.http.delete(format!("{}{path}", self.sim.url()));
+        request.bearer_auth(self.key).send().await.unwrap().status().as_u16()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         let request = self.http.get(format!("{}{path}", self.sim.url()));
         let answer = request.bearer_auth(self.key).send().await.unwrap();

@@ -9,3 +9,4 @@ mod inbound;
 mod life;
 mod limit;
 mod orgs;
+mod setup;
