@@ -39,7 +39,8 @@ async fn world(lines: u32, settings: Value) -> World {
 }
 
 async fn take_in(world: &World, id: &str, leads: &[(&str, &str)], settings: Value) {
-    let mut campaign = json!({ "id": id, "assistantId": "as", "phoneNumberId": "ph", "retry": { "jitter": 0 } });
+    let mut campaign =
+        json!({ "id": id, "assistantId": "as", "phoneNumberId": "ph", "retry": { "jitter": 0 } });
     for (name, value) in settings.as_object().into_iter().flatten() {
         campaign[name] = value.clone();
     }
@@ -119,7 +120,8 @@ async fn report(world: &World, call: &str, of: &ClaimKey, at: &str) {
 /// The assistant's use of its tool.
 async fn tool(world: &World, call: &str, of: &ClaimKey, at: &str) -> Result<Promised, Unpromised> {
     let list = json!([{ "id": format!("use-{at}"), "function": { "name": "call_me_back", "arguments": { "at": at } } }]);
-    let ServerMessage::ToolCalls(used) = message("tool-calls", call, of, json!({ "toolCallList": list })) else {
+    let ServerMessage::ToolCalls(used) = message("tool-calls", call, of, json!({ "toolCallList": list }))
+    else {
         panic!("tools are used")
     };
     let asked = &used.asked[0];
@@ -176,7 +178,14 @@ async fn is_kept(world: &World, at: Timestamp, made: u32) {
 #[tokio::test]
 async fn a_wish_is_one_promise_whatever_tells_it_and_in_whatever_order() {
     let at = five().to_string();
-    for order in ["report", "end report", "tool end report", "tool report report end", "report end tool", "end report tool report"] {
+    for order in [
+        "report",
+        "end report",
+        "tool end report",
+        "tool report report end",
+        "report end tool",
+        "end report tool report",
+    ] {
         let world = world(1, json!({})).await;
         assert_eq!(dispatch(&world, "first").await, [NUMBER]);
         let of = claim("c", "l", 1);
@@ -260,7 +269,11 @@ async fn a_function_that_dies_between_the_outcome_and_the_line_loses_and_doubles
     dispatch(&world, "kept").await;
     let (live, _) = lead(&world).await;
     let fate = headroom::core::callback::Fate::Kept;
-    world.table().settle_promised(&live, Some(&"kept".parse().unwrap()), &Outcome::Done, ("ended", None), fate).await.unwrap();
+    world
+        .table()
+        .settle_promised(&live, Some(&"kept".parse().unwrap()), &Outcome::Done, ("ended", None), fate)
+        .await
+        .unwrap();
     assert_eq!(counted(&world).await, (1, 1, 0));
     ended(&world, "kept", &live.claim(), "customer-ended-call").await;
     until(&world, five() + minutes(5)).await;
@@ -407,7 +420,8 @@ async fn what_cannot_be_promised_is_refused_with_its_reason() {
     world.app.ask_campaign(&"c".parse().unwrap(), &Wish::Cancel, "ada").await.unwrap();
     let error = operator(&world, &at).await.unwrap_err();
     assert!(matches!(error, CallbackError::Not(Unpromised::Cancelled)));
-    let nobody = world.app.call_back(&"c".parse().unwrap(), &"m".parse().unwrap(), &at.parse().unwrap(), "ada").await;
+    let nobody =
+        world.app.call_back(&"c".parse().unwrap(), &"m".parse().unwrap(), &at.parse().unwrap(), "ada").await;
     assert!(matches!(nobody, Err(CallbackError::Unknown(_))));
 }
 
@@ -416,7 +430,13 @@ async fn their_word_stands_above_the_window_and_not_above_the_law() {
     // From 16:00 to 16:10 UTC; the hour after that is theirs.
     let window = json!({ "days": ["thu"], "start": "16:00", "end": "16:10", "timezone": "UTC" });
     let mut world = world(3, json!({ "window": window, "endAt": "2026-03-27T12:00:00Z" })).await;
-    take_in(&world, "c", &[("m", "+14155550101")], json!({ "window": window, "endAt": "2026-03-27T12:00:00Z" })).await;
+    take_in(
+        &world,
+        "c",
+        &[("m", "+14155550101")],
+        json!({ "window": window, "endAt": "2026-03-27T12:00:00Z" }),
+    )
+    .await;
     assert_eq!(operator(&world, &five().to_string()).await.unwrap().at, five());
     until(&world, five()).await;
     // The window never opens again: the other lead ends, this one is called.

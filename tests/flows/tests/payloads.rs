@@ -168,6 +168,11 @@ fn cases() -> Vec<Case> {
         ok("hang.json", Bound, None),
         ok("hang.json", Nothing, None),
         ok("tool-calls.json", Bound, None).says(json!({ "results": [] })),
+        ok("tool-calls.call-me-back.json", Bound, None).says(json!({ "results": [{
+            "toolCallId": "call_abc123",
+            "result": "Not confirmed: this call belongs to no campaign, so that there is nobody to note the time for.",
+        }] })),
+        ok("hostile.callback-at.json", Bound, Done),
         ok("unknown-type.json", Bound, None),
         ok("unknown-type.json", Nothing, None),
         ok("status-update.scheduled.json", Bound, None),

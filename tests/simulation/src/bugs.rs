@@ -43,7 +43,7 @@ const HEALTH: &str = "functions/headroom/src/core/health.rs";
 const CAMPAIGNS: &str = "functions/headroom/src/flows/campaigns.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 87] = [
+pub const BUGS: [Bug; 95] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -587,6 +587,54 @@ pub const BUGS: [Bug; 87] = [
         file: "functions/headroom/src/core/kpi.rs",
         good: "            (Some(Group::OverLimit), _) => return None,",
         bad: "            (Some(Group::OverLimit), _) => Self::SetupFailure,",
+    },
+    Bug {
+        name: "a call back is dialed before its time",
+        file: "functions/headroom/src/core/callback.rs",
+        good: "let waits = |counts| (Outcome::Again { due: self.at, counts }, Fate::Stands);",
+        bad: "let early = SignedDuration::from_secs(90);\n        let waits = |counts| (Outcome::Again { due: self.at - early, counts }, Fate::Stands);",
+    },
+    Bug {
+        name: "a promise is lost when the report comes after the end is settled",
+        file: "functions/headroom/src/flows/callbacks.rs",
+        good: "                Some(known) => known == call,",
+        bad: "                Some(known) => known == call && lead.lease().is_some(),",
+    },
+    Bug {
+        name: "a wish that is told twice is two promises",
+        file: "functions/headroom/src/core/callback.rs",
+        good: "        (stands && self.heard.last().is_some_and(|last| last.at == heard.at))",
+        bad: "        (stands && self.heard.is_empty())",
+    },
+    Bug {
+        name: "an end that was decided before the promise loses it",
+        file: LEADS,
+        good: "settling.condition.push_str(\" AND attribute_not_exists(cb)\");",
+        bad: "settling.condition.push_str(\" AND attribute_exists(pk)\");",
+    },
+    Bug {
+        name: "whoever meant to call before the promise still does",
+        file: "functions/headroom/src/table/callbacks.rs",
+        good: "if under_way { seen.claims } else { seen.claims + 1 };",
+        bad: "if under_way || seen.claims > 0 { seen.claims } else { seen.claims + 1 };",
+    },
+    Bug {
+        name: "a campaign's other leads go before those who are promised a call",
+        file: FAIR,
+        good: "callback.into_iter().chain(self.high.then_some(Lane::High)).chain(ordinary)",
+        bad: "ordinary.into_iter().chain(self.high.then_some(Lane::High)).chain(callback)",
+    },
+    Bug {
+        name: "a promise is counted as kept however late its call",
+        file: "functions/headroom/src/core/callback.rs",
+        good: "let in_time = !late.is_negative() && late <= tolerance;",
+        bad: "let in_time = !late.is_negative() && late <= tolerance * 1000;",
+    },
+    Bug {
+        name: "a campaign finishes while a lead comes back for its promise",
+        file: "functions/headroom/src/table/campaigns.rs",
+        good: "        0 => (\"attribute_not_exists(cb_made)\", update),",
+        bad: "        0 => (\"attribute_exists(pk)\", update),",
     },
 ];
 

@@ -140,7 +140,11 @@ impl World {
     }
 
     /// Runs one invocation. Nothing if its process died, of a fault or at its time limit.
-    async fn invoke<T, W>(self: &Arc<Self>, function: Function, work: impl FnOnce(Arc<App>) -> W) -> Option<T>
+    pub(crate) async fn invoke<T, W>(
+        self: &Arc<Self>,
+        function: Function,
+        work: impl FnOnce(Arc<App>) -> W,
+    ) -> Option<T>
     where
         W: Future<Output = T>,
     {

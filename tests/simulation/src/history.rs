@@ -225,6 +225,9 @@ impl World {
                 let world = self.clone();
                 tokio::spawn(async move { world.refuse(&number).await });
             }
+            Change::CallBack(wish) => {
+                tokio::spawn(self.clone().call_back(wish));
+            }
             Change::Trouble(trouble) => {
                 self.note("trouble", || format!("from now on: {trouble:?}"));
                 self.vapi().set_faults(trouble.faults(&self.plan.vapi));

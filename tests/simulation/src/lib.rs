@@ -13,6 +13,7 @@
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
 //! | [`troubles`] | what calls need fails for a while, and what is promised meanwhile |
 //! | [`life`] | what people ask of campaigns, and what is promised about it |
+//! | [`callbacks`] | people who want to be called at a time of theirs, and what is promised about it |
 //! | [`others`] | what is promised about lines that others of the subscription use |
 //! | [`sweep`], [`points`] | many seeds; every fault point |
 //! | [`conditions`], [`weaken`] | each part of each condition taken out: who misses it |
@@ -26,6 +27,7 @@
 pub mod again;
 pub mod boundary;
 pub mod bugs;
+pub mod callbacks;
 pub mod clock;
 pub mod conditions;
 pub mod confluence;

@@ -204,10 +204,11 @@ impl Lives {
         })
     }
 
-    /// A lead that was over is not any more: only a rerun does that, and only for one that was not reached.
+    /// A lead that was over is not any more: a rerun does that, and only for one that was not reached, or a promise.
     pub(crate) fn rerun(by: &str, before: &str, now: &str) -> Checked {
         let is_rerun = by == "rerun_lead" && before == "failed" && now == "ready";
-        if is_rerun {
+        let is_promised = by == "promise" && now == "ready";
+        if is_rerun || is_promised {
             return Ok(());
         }
         Err(Violation { promise: "P4", text: format!("a lead was {before} and is {now}, by {by}") })

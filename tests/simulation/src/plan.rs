@@ -19,6 +19,7 @@ use vapi_sim::{
 };
 
 use crate::again::Again;
+use crate::callbacks::{self, CallBack};
 use crate::faults::{Outage, Rates, Service};
 use crate::hours::Hours;
 use crate::life::{self, Ask, Life};
@@ -42,6 +43,8 @@ pub enum Change {
     ForeignDial,
     /// A person says in a call that they do not want to be called any more: their number.
     Refuse(String),
+    /// A person wants to be called at a time of theirs.
+    CallBack(CallBack),
     /// Somebody asks something of the campaign of this id.
     Ask(String, Ask),
 }
@@ -271,6 +274,7 @@ impl Plan {
                 changes.push((some_time(people, chaos), Change::Refuse(number.clone())));
             }
         }
+        callbacks::draw(seed, &campaigns, chaos, &mut changes);
         let mut plan = Self {
             seed,
             lines: if c.u8(0..4) == 0 { c.u32(1..=lines) } else { lines },

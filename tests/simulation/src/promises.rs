@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vapi_sim::{CallTruth, Sim};
 
+use crate::callbacks::Callbacks;
 use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::kpi::Figures;
@@ -82,6 +83,8 @@ pub struct Promises {
     reran: BTreeMap<(String, String), i64>,
     /// What people ask of the campaigns.
     lives: Lives,
+    /// Who is promised a call.
+    pub(crate) callbacks: Callbacks,
     /// The ledger's items after the last write, by their keys.
     pub ledger: BTreeMap<String, Ledger>,
     /// Code and reference → lead.
@@ -164,6 +167,7 @@ impl Promises {
                 let turn = Timestamp::from_microsecond(number(item, "due")).unwrap_or(now);
                 self.calling.gave_up(campaign, &text(item, "num").unwrap_or_default(), turn, now)?;
             }
+            self.callbacks.lead_written(by, &(code.to_owned(), reference.to_owned()), item)?;
             self.lead_written(by, code.to_owned(), reference.to_owned(), Lead::of(item), now)
         } else if let Some(code) = sk.strip_prefix("C#") {
             let seen = CampaignSeen {
@@ -172,6 +176,7 @@ impl Promises {
                 done: number(item, "done"),
                 failed: number(item, "failed"),
             };
+            self.callbacks.campaign_written(code, item);
             self.turns.campaign_written(code, &seen.state, now);
             self.figures.written(code, item);
             self.campaigns.insert(code.to_owned(), seen);
@@ -257,7 +262,8 @@ impl Promises {
         }
         self.taken(&before, &ledger, now)?;
         if self.ledger.len() == 1 && ledger.whole.is_none() {
-            self.turns.ledger_written((&before, &ledger), &self.asked, &self.leads, vapi, now)?;
+            let people = (&self.leads, &self.callbacks);
+            self.turns.ledger_written((&before, &ledger), &self.asked, people, vapi, now)?;
         }
         self.others.written(&before, &ledger, vapi, now)?;
         if ledger.limit != before.limit {
@@ -552,7 +558,9 @@ impl Promises {
         if let Some(before) = before {
             if before.is_over() && before.state != lead.state {
                 Lives::rerun(by, &before.state, &lead.state)?;
-                self.reran.insert((code.clone(), reference.clone()), lead.claims);
+                if by == "rerun_lead" {
+                    self.reran.insert((code.clone(), reference.clone()), lead.claims);
+                }
                 // The campaign's counters are on the ledger again when it runs.
                 self.uncounted.remove(&code);
             }
@@ -560,7 +568,8 @@ impl Promises {
                 format!("a lead of {code} had {} claims and has {}", before.claims, lead.claims)
             })?;
         }
-        let most = self.lives.attempts(&code);
+        let at = (code.clone(), reference.clone());
+        let most = self.lives.attempts(&code).saturating_add(self.callbacks.promised(&at));
         ensure(lead.attempts <= most, "P3", || {
             format!("{} counted attempts at a lead of {code}, {most} allowed", lead.attempts)
         })?;
@@ -636,7 +645,9 @@ impl Promises {
         let at = (claim.campaign.as_str().to_owned(), claim.lead.as_str().to_owned());
         let asked = self.asked.get(&at.0).and_then(|campaign| campaign.org);
         ensure(asked == org, "P1", || format!("{key} is dialed for {org:?}, its campaign is {asked:?}'s"))?;
-        if let Some(campaign) = self.asked.get(&at.0) {
+        self.callbacks.dialed(&claim, clocks.0, clocks.1)?;
+        // Whoever was promised a call has one more than the retries say.
+        if let Some(campaign) = self.asked.get(&at.0).filter(|_| self.callbacks.promised(&at) == 0) {
             // A rerun has fresh attempts: claims of before do not count.
             let fresh = self.reran.get(&at).copied().unwrap_or_default();
             let counts =
@@ -647,7 +658,7 @@ impl Promises {
             ensure(wrong.is_none(), "retry", || format!("{key} is dialed: {}", wrong.unwrap_or_default()))?;
         }
         let campaign = self.asked.get(&at.0).map_or("", |campaign| &campaign.id);
-        self.calling.dialed(campaign, number, clocks.0)?;
+        self.calling.dialed(campaign, number, self.callbacks.is_promised(&at), clocks.0)?;
         let lead = self.leads.get(&at);
         let counted = lead.is_some_and(|lead| lead.claims == i64::from(claim.claim) && !lead.is_over());
         ensure(counted, "P3", || format!("{key} is dialed, and its lead is {lead:?}"))
@@ -658,9 +669,15 @@ impl Promises {
         self.asked.keys().try_for_each(|code| self.figures.at_end(code, vapi))
     }
 
+    /// Whether a person has said that they do not want to be called.
+    pub(crate) fn is_refused(&self, number: &str) -> bool {
+        self.wishes.is_refused(number)
+    }
+
     /// At the end everything is accounted for.
     pub fn at_end(&mut self, vapi: &Sim, now: Timestamp) -> Checked {
         self.checks += 1;
+        self.callbacks.at_end()?;
         for ledger in self.ledger.values() {
             self.others.at_end(ledger, now)?;
             ensure(ledger.total == 0, "P5", || {
@@ -695,7 +712,8 @@ impl Promises {
                 let rings = vapi.calls(|call| call.held_line && call.number == Some(number)).len();
                 rang += rings as i64;
                 // Set-ups that failed are spared, three times for each lead.
-                let most = (self.lives.attempts(code) + 3) * self.lives.runs(code);
+                let promised = self.callbacks.promised_to(code, number);
+                let most = (self.lives.attempts(code) + 3) * self.lives.runs(code) + promised;
                 ensure(rings as i64 <= most, "P3", || {
                     format!("{rings} calls to one person, {most} at most")
                 })?;

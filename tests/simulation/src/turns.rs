@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use vapi_sim::Sim;
 
+use crate::callbacks::Callbacks;
 use crate::items::{Lead, Ledger, Progress};
 use crate::plan::{Campaign, Change, Plan};
 use crate::promises::{Checked, ensure};
@@ -223,7 +224,7 @@ impl Turns {
         &mut self,
         (before, ledger): (&Ledger, &Ledger),
         asked: &BTreeMap<String, Campaign>,
-        leads: &BTreeMap<At, Lead>,
+        (leads, callbacks): (&BTreeMap<At, Lead>, &Callbacks),
         vapi: &Sim,
         now: Timestamp,
     ) -> Checked {
@@ -244,8 +245,14 @@ impl Turns {
             Self::paced(code, campaign, (&was, &is), keys.len() as i64)?;
             self.ramped(code, campaign, (&was, &is), held(ledger), !keys.is_empty(), now)?;
             if is_taking && !keys.is_empty() && self.shows {
-                self.in_turn((code, campaign), &keys, (before, ledger), asked, now)?;
-                self.warm_first((code, campaign), &keys, leads, now)?;
+                // What is taken for a callback is taken in another class, and counts in the campaign's lines.
+                let apart: Vec<&String> = asked.keys().filter(|code| callbacks.knows(code)).collect();
+                if !apart.contains(&code) {
+                    let others = asked.iter().filter(|(code, _)| !apart.contains(code));
+                    let others = others.map(|(code, campaign)| (code.clone(), campaign.clone())).collect();
+                    self.in_turn((code, campaign), &keys, (before, ledger), &others, now)?;
+                }
+                self.warm_first((code, campaign), &keys, (leads, callbacks), now)?;
             }
             if campaign.cap.is_some_and(|cap| held(ledger) >= i64::from(cap)) {
                 self.full.insert(code.clone(), now);
@@ -417,11 +424,23 @@ impl Turns {
         &self,
         (code, campaign): (&str, &Campaign),
         new: &[&String],
-        leads: &BTreeMap<At, Lead>,
+        (leads, callbacks): (&BTreeMap<At, Lead>, &Callbacks),
         now: Timestamp,
     ) -> Checked {
+        let of = |key: &&&String| key.get(5..14).map(|lead| (code.to_owned(), lead.to_owned()));
+        let others: Vec<_> =
+            new.iter().filter(|key| of(key).is_some_and(|at| !callbacks.is_promised(&at))).collect();
+        let promised: Vec<&At> = self
+            .waits(code, now)
+            .into_iter()
+            .filter(|at| callbacks.is_promised(at) && !new.iter().any(|key| of(&key).as_ref() == Some(*at)))
+            .collect();
+        ensure(others.is_empty() || promised.is_empty(), "turn", || {
+            format!("{others:?} taken before {promised:?} of {code}, who are promised a call")
+        })?;
         let is_warm = |lead: &Lead| campaign.turn.warm.contains(&lead.id);
-        let lead = |at: &At| leads.get(at).is_some_and(is_warm);
+        // Whoever is promised a call goes before the warm ones.
+        let lead = |at: &At| leads.get(at).is_some_and(is_warm) || callbacks.is_promised(at);
         let taken = |key: &&&String| key.get(5..14).map(|lead| (code.to_owned(), lead.to_owned()));
         let ordinary: Vec<_> = new.iter().filter(|key| taken(key).is_some_and(|at| !lead(&at))).collect();
         let warm: Vec<&At> = self

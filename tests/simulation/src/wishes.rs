@@ -55,6 +55,11 @@ impl Wishes {
         })
     }
 
+    /// Whether a person has said no.
+    pub(crate) fn is_refused(&self, number: &str) -> bool {
+        self.people.get(number).is_some_and(|seen| seen.refused)
+    }
+
     /// People who have said no.
     pub fn refused(&self) -> usize {
         self.people.values().filter(|seen| seen.refused).count()
