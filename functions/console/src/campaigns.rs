@@ -21,6 +21,8 @@ use crate::{Console, Refusal, asked};
 pub(crate) enum Place<'a> {
     /// All of them.
     All,
+    /// On what terms one would be called that is not there yet.
+    Check,
     /// One.
     One(&'a str),
     /// What somebody wants of one: `start`, `pause`, `resume`, `cancel` or `rerun`.
@@ -36,6 +38,7 @@ pub const CAMPAIGNS: &str = "/campaigns";
 const WISHES: [&str; 5] = ["start", "pause", "resume", "cancel", "rerun"];
 const RESULTS: &str = "results";
 const CALLBACKS: &str = "callbacks";
+const CHECK: &str = "check";
 /// Largest campaign message: 100,000 leads with variables. Lambda takes a tenth of it.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Leads on a page of results.
@@ -52,6 +55,9 @@ impl<'a> Place<'a> {
             return Some(Self::All);
         }
         let id = rest.strip_prefix('/').filter(|id| !id.is_empty())?;
+        if id == CHECK && *method == Method::POST {
+            return Some(Self::Check);
+        }
         let of = |last: &str| id.strip_suffix(last)?.strip_suffix('/').filter(|id| !id.is_empty());
         if let Some((id, wish)) = WISHES.iter().find_map(|wish| Some((of(wish)?, *wish)))
             && *method == Method::POST
@@ -69,7 +75,7 @@ impl<'a> Place<'a> {
         match self {
             Self::All => &[Method::GET, Method::POST],
             Self::One(_) => &[Method::GET, Method::PATCH],
-            Self::Wish(..) | Self::Callbacks(_) => &[Method::POST],
+            Self::Wish(..) | Self::Callbacks(_) | Self::Check => &[Method::POST],
             Self::Results(_) => &[Method::GET],
         }
     }
@@ -85,6 +91,7 @@ impl Console {
                 Ok(json!({ "campaigns": status.campaigns }))
             }
             Place::All => self.take_in(request).await,
+            Place::Check => self.check_campaign(request).await,
             Place::One(id) if is_get => self.show(id, request).await,
             Place::One(id) => self.edit(id, request).await,
             Place::Wish(id, wish) => self.wish(id, wish, request).await,
@@ -110,6 +117,15 @@ impl Console {
             }),
             Message::Resume(id) => json!({ "campaign": id.as_str() }),
         })
+    }
+
+    async fn check_campaign(&self, request: &Request) -> Result<Value, Refusal> {
+        let message = Message::parse(request.body()).map_err(|refused| refused.to_string())?;
+        let Message::Leads { spec, .. } = message else {
+            return Err("send a campaign message; its leads are not looked at".to_owned().into());
+        };
+        let terms = self.app.terms(&spec).await?;
+        Ok(serde_json::to_value(terms).expect("numbers, texts and instants are JSON"))
     }
 
     async fn show(&self, id: &str, request: &Request) -> Result<Value, Refusal> {
@@ -299,6 +315,8 @@ mod tests {
             ("/campaigns", &get, Some(Place::All)),
             ("/campaigns", &post, Some(Place::All)),
             ("/campaigns/may", &get, Some(Place::One("may"))),
+            ("/campaigns/check", &post, Some(Place::Check)),
+            ("/campaigns/check", &get, Some(Place::One("check"))),
             ("/campaigns/renewals/may", &patch, Some(Place::One("renewals/may"))),
             ("/campaigns/renewals%2Fmay/pause", &post, Some(Place::Wish("renewals%2Fmay", "pause"))),
             ("/campaigns/renewals/may/rerun", &post, Some(Place::Wish("renewals/may", "rerun"))),

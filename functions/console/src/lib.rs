@@ -11,6 +11,7 @@
 //! | `GET /changes?limit=50` | the latest changes, the newest first |
 //! | `GET /campaigns` | the campaigns, in the order in which they are served |
 //! | `POST /campaigns` | takes a campaign message: a new campaign, or more leads of one; 202 |
+//! | `POST /campaigns/check` | on what terms a campaign would be called; a campaign message, whose leads are not looked at |
 //! | `GET /campaigns/{id}` | one: state, figures, settings, who did what; `?outcomes=true` counts its leads by reason |
 //! | `PATCH /campaigns/{id}` | merges the body into its settings |
 //! | `POST /campaigns/{id}/start`, `/pause`, `/resume`, `/cancel`, `/rerun` | what a person wants of it |

@@ -8,7 +8,7 @@ use std::io::{BufReader, Read as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use headroom::core::campaign::Message;
+use headroom::core::campaign::{Message, Spec};
 use headroom::core::parts::{LEADS, PART};
 use headroom::flows::campaigns::{CampaignDetail, LeadResult, Results};
 use headroom::flows::status::CampaignStatus;
@@ -26,13 +26,14 @@ use crate::campaign_args::{
 use crate::lines::aligned;
 use crate::operator::{self, Refused, read};
 use crate::progress::Progress;
-use crate::{kpi, why};
+use crate::{check, kpi, why};
 
 /// Does what was typed.
 pub(crate) async fn run(command: &CampaignCommand) -> anyhow::Result<()> {
     match command {
         CampaignCommand::Start(args) if Path::new(&args.what).is_file() => send(args).await,
         CampaignCommand::Start(args) => start_draft(args).await,
+        CampaignCommand::Check(args) => check::run(args).await,
         CampaignCommand::List(args) => list(args).await,
         CampaignCommand::Show(args) => show(args).await,
         CampaignCommand::Pause(args) => pause(args).await,
@@ -54,26 +55,13 @@ const SHOWN_REFUSED: usize = 20;
 
 /// `campaign start FILE`.
 async fn send(args: &StartArgs) -> anyhow::Result<()> {
-    let path = Path::new(&args.what);
-    let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    file.take(LARGEST_FILE + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("{} is not text", path.display()))?;
-    if text.len() as u64 > LARGEST_FILE {
-        bail!("{} is larger than 64 MiB: put the leads into a list and name it with --leads", path.display());
-    }
-    let text = text.trim_start_matches('\u{feff}');
+    let (spec, draft, text) = read_campaign(Path::new(&args.what))?;
+    let (draft, text) = (draft || args.draft, text.as_str());
     #[derive(Deserialize)]
     struct Whole<'a> {
         #[serde(borrow, default)]
         leads: Vec<&'a RawValue>,
     }
-    let (spec, draft) = match Message::parse(text.as_bytes()) {
-        Ok(Message::Leads { spec, draft, .. }) => (spec, draft || args.draft),
-        Ok(Message::Resume(_)) => bail!("{} is no campaign: it asks to resume one", path.display()),
-        Err(refused) => bail!("{}: {refused}", path.display()),
-    };
     let list = match &args.leads {
         Some(list) => {
             let name = list.to_string_lossy();
@@ -93,7 +81,16 @@ async fn send(args: &StartArgs) -> anyhow::Result<()> {
             Err(error) if error.downcast_ref::<Refused>().is_some_and(Refused::is_unknown) => None,
             Err(error) => return Err(error),
         };
-    let notes = known.map(|known| notes(&known, &spec)).unwrap_or_default();
+    let mut notes = known.map(|known| notes(&known, &spec)).unwrap_or_default();
+    match check::check(&args.common, &spec, text, args.leads.as_deref(), None).await {
+        Ok((verdict, _)) => {
+            notes.extend(
+                verdict.refused.iter().chain(&verdict.warnings).map(|text| format!("Warning: {text}.")),
+            );
+        }
+        // What is wrong with the leads is told when they are sent.
+        Err(error) => notes.push(format!("It was not checked beforehand: {error:#}")),
+    }
     let whole: Whole<'_> = serde_json::from_str(text).context("the campaign cannot be read")?;
 
     let mut sender = Sender {
@@ -140,23 +137,33 @@ async fn send(args: &StartArgs) -> anyhow::Result<()> {
     }
     let state = if draft { ", as a draft" } else { "" };
     println!("{id}: {sent} leads sent{state}, {} refused", refused.count);
-    for (place, why) in refused.first.iter().take(SHOWN_REFUSED) {
-        println!("  {place}: {why}");
-    }
-    if refused.count > SHOWN_REFUSED as u64 {
-        println!(
-            "  … and {} more; --json tells the first {MOST_REFUSED}",
-            refused.count - SHOWN_REFUSED as u64
-        );
-    }
+    refused.print_first();
     for note in notes {
         println!("{note}");
     }
     Ok(())
 }
 
+/// A campaign file: what it asks for, whether as a draft, and its text.
+pub(crate) fn read_campaign(path: &Path) -> anyhow::Result<(Spec, bool, String)> {
+    let mut text = String::new();
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    file.take(LARGEST_FILE + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("{} is not text", path.display()))?;
+    if text.len() as u64 > LARGEST_FILE {
+        bail!("{} is larger than 64 MiB: put the leads into a list and name it with --leads", path.display());
+    }
+    let text = text.trim_start_matches('\u{feff}').to_owned();
+    match Message::parse(text.as_bytes()) {
+        Ok(Message::Leads { spec, draft, .. }) => Ok((*spec, draft, text)),
+        Ok(Message::Resume(_)) => bail!("{} is no campaign: it asks to resume one", path.display()),
+        Err(refused) => bail!("{}: {refused}", path.display()),
+    }
+}
+
 /// What somebody should know who sends to a campaign that is there already.
-fn notes(known: &CampaignDetail, spec: &headroom::core::campaign::Spec) -> Vec<String> {
+fn notes(known: &CampaignDetail, spec: &Spec) -> Vec<String> {
     let mut notes = Vec::new();
     if known.campaign != *spec {
         notes.push(
@@ -179,7 +186,7 @@ fn notes(known: &CampaignDetail, spec: &headroom::core::campaign::Spec) -> Vec<S
 
 /// Where a lead comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// The message's list, from 0.
     Lead(usize),
     /// The file's line, from 1.
@@ -195,21 +202,42 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Leads that are refused.
 #[derive(Debug, Default)]
-struct Refusals {
-    count: u64,
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
     first: Vec<(Place, String)>,
 }
 
 impl Refusals {
-    fn add(&mut self, place: Place, why: String) {
+    pub(crate) fn add(&mut self, place: Place, why: String) {
         self.count += 1;
         if self.first.len() < MOST_REFUSED {
             self.first.push((place, why));
         }
     }
 
-    fn json(&self) -> Vec<Value> {
+    /// Prints how many there are, if any, and the first of them.
+    pub(crate) fn print(&self, what: &str) {
+        if self.count > 0 {
+            println!("{} {what}:", self.count);
+            self.print_first();
+        }
+    }
+
+    fn print_first(&self) {
+        for (place, why) in self.first.iter().take(SHOWN_REFUSED) {
+            println!("  {place}: {why}");
+        }
+        if self.count > SHOWN_REFUSED as u64 {
+            println!(
+                "  … and {} more; --json tells the first {MOST_REFUSED}",
+                self.count - SHOWN_REFUSED as u64
+            );
+        }
+    }
+
+    pub(crate) fn json(&self) -> Vec<Value> {
         let told = |(place, why): &(Place, String)| match place {
             Place::Lead(nth) => json!({ "index": nth, "reason": why }),
             Place::Line(line) => json!({ "line": line, "reason": why }),

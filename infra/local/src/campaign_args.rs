@@ -12,6 +12,8 @@ use crate::args::{ByArgs, ConsoleArgs};
 pub(crate) enum CampaignCommand {
     /// Begin a campaign, send one more leads, or start one that is a draft.
     Start(StartArgs),
+    /// Say how long a campaign would take, what bounds it, and whether it fits. Nobody is called.
+    Check(CheckArgs),
     /// Show all campaigns, in the order in which they are served.
     List(ListArgs),
     /// Show one: its state and why, its figures, its settings, and who did what.
@@ -68,6 +70,27 @@ pub(crate) struct StartArgs {
     pub(crate) draft: bool,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// The flags of `campaign check`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckArgs {
+    /// The campaign message, with or without leads.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Its leads, as for `campaign start`. They stay here: only the campaign's settings are sent.
+    #[arg(long, value_name = "FILE.csv|FILE.jsonl")]
+    pub(crate) leads: Option<PathBuf>,
+    /// How long a call holds its line on the average [default: as of late, else two minutes].
+    #[arg(long, value_name = "N", value_parser = call_seconds)]
+    pub(crate) call_seconds: Option<f64>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+fn call_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.01..=43_200.0).contains(seconds));
+    seconds.ok_or_else(|| "seconds, more than 0 and up to 43200".to_owned())
 }
 
 /// The flags of `campaign list`.

@@ -5,6 +5,7 @@ mod args;
 mod callback;
 mod campaign;
 mod campaign_args;
+mod check;
 mod do_not_call;
 mod kpi;
 mod lines;

@@ -166,6 +166,13 @@ impl CallingHours {
         Ok(Self::of(rules))
     }
 
+    /// In the words that [`CallingHours::parse`] reads.
+    pub fn to_text(&self) -> String {
+        let rules = self.rules.iter().map(|(prefix, hours)| (prefix, hours.clone().map(WindowText::from)));
+        let rules: BTreeMap<_, _> = rules.collect();
+        serde_json::json!({ "base": "none", "rules": rules }).to_string()
+    }
+
     /// The hours of a number; none if it may be called at any time.
     pub fn hours(&self, number: &PhoneNumber) -> Option<&Hours> {
         let is_of = |prefix: &str| prefix == EVERYBODY || number.reveal().starts_with(prefix);

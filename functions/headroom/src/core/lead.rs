@@ -219,7 +219,7 @@ pub enum Consequence {
 }
 
 /// Set-up failures per lead that do not count. Some reasons of that group also come from bad numbers.
-const SPARED_SETUPS: u32 = 3;
+pub(super) const SPARED_SETUPS: u32 = 3;
 
 /// Decides what the end of a lead's call means for the lead, and for the rest.
 pub fn after_call(

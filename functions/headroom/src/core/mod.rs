@@ -27,6 +27,7 @@ pub mod callback;
 pub mod campaign;
 pub mod ended;
 pub mod fair;
+pub mod feasible;
 pub mod health;
 pub mod hours;
 pub mod ids;

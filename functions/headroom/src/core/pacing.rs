@@ -242,6 +242,11 @@ impl Ramp {
         self.0.len() as u32
     }
 
+    /// Its steps: the lines of each, and how long the one before lasts at least.
+    pub(super) fn rungs(&self) -> impl Iterator<Item = (u32, SignedDuration)> {
+        self.0.iter().map(|rung| (rung.lines.get(), rung.after))
+    }
+
     /// What comes after `progress` at `now`: another step, or the same one judged on newer calls. Nothing if it stays as
     /// it is, which is so most of the time: it takes some calls for each change.
     pub fn judge(&self, progress: &Progress, now: Timestamp, timers: &Timers) -> Option<Step> {

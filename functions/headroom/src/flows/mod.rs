@@ -34,6 +34,7 @@ pub mod callbacks;
 pub mod campaigns;
 pub mod dial;
 pub mod dispatch;
+pub mod feasible;
 pub mod health;
 pub mod intake;
 pub mod kpi;

@@ -20,7 +20,7 @@ async fn start_slow(limit: u32, log: Option<&std::path::Path>) -> (Sim, Server) 
 
 impl Folder {
     /// A file of this name and text in it; its path.
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         std::fs::create_dir_all(&self.0).expect("a folder");
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("a file");
@@ -35,13 +35,13 @@ fn campaign_file(folder: &Folder, id: &str, more: Value) -> String {
 }
 
 impl Server {
-    fn done(&self, command: &str) -> String {
+    pub(crate) fn done(&self, command: &str) -> String {
         let (done, text) = self.typed(command);
         assert!(done, "headroom {command}: {text}");
         text
     }
 
-    fn json(&self, command: &str) -> Value {
+    pub(crate) fn json(&self, command: &str) -> Value {
         serde_json::from_str(&self.done(command)).expect("JSON")
     }
 }

@@ -2,6 +2,7 @@
 //! HTTP only.
 
 mod campaigns;
+mod check;
 mod contract;
 mod crash;
 mod do_not_call;
