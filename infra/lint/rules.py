@@ -16,10 +16,11 @@ from pathlib import Path
 # may name no other.
 READS = {
     "WebhookFunction": {"Access", "Lines", "Callers"},
-    "DispatcherFunction": {"Access", "Lines"},
-    "ReconcilerFunction": {"Access", "Lines"},
+    "DispatcherFunction": {"Access", "Lines", "Telling"},
+    "ReconcilerFunction": {"Access", "Lines", "Telling"},
     "BackfillFunction": {"Access"},
     "ConsoleFunction": {"Access", "Lines", "Operators"},
+    "AnnouncerFunction": {"Listeners"},
 }
 # What each function answers over HTTP, and nothing else is.
 ROUTES = {
@@ -68,11 +69,16 @@ class Stack:
         """The resource that a Ref or a GetAtt speaks of, or None."""
         if not isinstance(value, dict):
             return None
+        if "Fn::If" in value:
+            # As where the condition holds: what is needed then must be there.
+            return self.target(value["Fn::If"][1])
         name = value.get("Ref") or (value.get("Fn::GetAtt") or [None])[0]
         return name if name in self.resources else None
 
     def value(self, value):
-        """A value with parameters at their defaults; what only AWS knows stays as ${...}."""
+        """A value with parameters at their defaults, conditions met; what only AWS knows stays as ${...}."""
+        if isinstance(value, dict) and "Fn::If" in value:
+            return self.value(value["Fn::If"][1])
         if isinstance(value, dict) and "Ref" in value:
             name = value["Ref"]
             return self.defaults[name] if name in self.defaults else "${%s}" % name
@@ -266,6 +272,10 @@ def grants_are_enough(stack, code):
                 needed.add(("sqs:SendMessage", "${%s.Arn}" % stack.target(value)))
             if parameter_arn(stack, value):
                 needed.add(("ssm:GetParameters", parameter_arn(stack, value)))
+            if variable == "HEADROOM_EVENTS_SOURCE":
+                needed.add(("sqs:ChangeMessageVisibility", "${%s.Arn}" % stack.target(value)))
+            if variable == "HEADROOM_EVENTS_BUS":
+                needed.add(("events:PutEvents", stack.value(value)))
         logs = stack.target(function.get("LoggingConfig", {}).get("LogGroup"))
         needed |= {(f"logs:{action}", "${%s.Arn}" % logs) for action in ("CreateLogStream", "PutLogEvents")}
         for action, resource in sorted(needed - granted):
@@ -298,6 +308,8 @@ def grants_are_not_too_much(stack, code):
                 fits = action in code.operations and resource.startswith("${Table.Arn}")
             elif action in TRACING:
                 fits = resource == "*"
+            elif action == "events:PutEvents":
+                fits = resource == str(stack.value(stack.environment(name).get("HEADROOM_EVENTS_BUS")))
             elif action == "ssm:GetParameters":
                 fits = resource in {parameter_arn(stack, v) for v in stack.environment(name).values()}
             else:
@@ -317,7 +329,8 @@ def every_operation_is_granted_somewhere(stack, code):
 def secrets_are_references(stack, code):
     for name in stack.functions():
         for variable, value in stack.environment(name).items():
-            if SECRET.search(variable) and not str(stack.value(value)).startswith("ssm:/"):
+            # An empty one is none.
+            if SECRET.search(variable) and value != "" and not str(stack.value(value)).startswith("ssm:/"):
                 yield name, f"{variable} is not the name of a stored parameter"
 
 

@@ -30,17 +30,29 @@ const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
 const CALLS_PER_PERSON: &str = "HEADROOM_CALLS_PER_PERSON";
 const ADMIN_TOKEN: &str = "HEADROOM_ADMIN_TOKEN";
 const CAMPAIGN_QUEUE_URL: &str = "HEADROOM_CAMPAIGN_QUEUE_URL";
+const EVENTS: &str = "HEADROOM_EVENTS";
+const EVENTS_QUEUE_URL: &str = "HEADROOM_EVENTS_QUEUE_URL";
+const EVENTS_SOURCE: &str = "HEADROOM_EVENTS_SOURCE";
+const EVENTS_URL: &str = "HEADROOM_EVENTS_URL";
+const EVENTS_SECRETS: &str = "HEADROOM_EVENTS_SECRETS";
+const EVENTS_BUS: &str = "HEADROOM_EVENTS_BUS";
 impl Access {
     fn from_env() { TABLE, VAPI_URL, VAPI_KEY }
 }
 impl Lines {
-    fn from_env() { WAKE_QUEUE_URL, LIMIT, CAP, HEADROOM, ADOPT_LIMIT, ORGS, REJECT, CALLING_HOURS, CALLS_PER_PERSON }
+    fn from_env() { WAKE_QUEUE_URL, LIMIT, CAP, HEADROOM, ADOPT_LIMIT, ORGS, REJECT, CALLING_HOURS, CALLS_PER_PERSON, EVENTS }
 }
 impl Callers {
     fn from_env() { WEBHOOK_SECRETS, INBOUND_ASSISTANTS, BUSY_MESSAGE, OVERFLOW_NUMBERS }
 }
 impl Operators {
     fn from_env() { ADMIN_TOKEN CAMPAIGN_QUEUE_URL }
+}
+impl Telling {
+    fn from_env() { EVENTS, EVENTS_QUEUE_URL }
+}
+impl Listeners {
+    fn from_env() { EVENTS_SOURCE, EVENTS_URL, EVENTS_SECRETS, EVENTS_BUS }
 }
 """
 TABLE = """
@@ -182,6 +194,21 @@ class Planted(unittest.TestCase):
                     if lost in rules.listed(statement.get("Action", [])):
                         statement["Action"] = [a for a in rules.listed(statement["Action"]) if a != lost]
                 self.sees(rules.grants_are_enough, role.replace("Role", "Function"))
+
+    def test_an_announcer_that_may_not_announce(self):
+        for action in ("events:PutEvents", "sqs:ChangeMessageVisibility"):
+            with self.subTest(action):
+                self.setUp()
+                for statement in self.statements("AnnouncerRole"):
+                    statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
+                    statement["Action"] = [a for a in rules.listed(statement["Action"]) if a != action]
+                self.sees(rules.grants_are_enough, "AnnouncerFunction")
+
+    def test_another_bus(self):
+        for statement in self.statements("AnnouncerRole"):
+            if "Fn::If" in statement and statement["Fn::If"][0] == "HasEventsBus":
+                statement["Fn::If"][1]["Resource"] = {"Ref": "Table"}
+        self.sees(rules.grants_are_not_too_much, "AnnouncerFunction")
 
     def test_a_parameter_that_may_not_be_read(self):
         del self.statements("WebhookRole")[3]["Resource"][1]

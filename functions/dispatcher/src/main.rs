@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use headroom::config::{Access, Environment, Lines};
+use headroom::config::{Access, Environment, Lines, Telling};
 use headroom::flows::{App, aws_config};
+use headroom::outlet::Outlet;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,7 +13,10 @@ async fn main() -> Result<(), Error> {
     headroom::logging::init_json();
     let aws = aws_config().await;
     let env = Environment::load(&aws).await?;
-    let app = Arc::new(App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?);
+    let outlet =
+        Telling::from_env(&env)?.queue_url.map(|url| Outlet::new(aws_sdk_sqs::Client::new(&aws), url));
+    let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?.telling(outlet);
+    let app = Arc::new(app);
     run(service_fn(|LambdaEvent { payload, context }: LambdaEvent<SqsEvent>| {
         let app = app.clone();
         async move {

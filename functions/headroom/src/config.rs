@@ -4,8 +4,10 @@
 //! no environment and no template.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use aws_config::SdkConfig;
+use http::Uri;
 
 use crate::core::hours::CallingHours;
 use crate::core::ids::{NameCode, OrgId, OrgName, PhoneNumber};
@@ -68,8 +70,14 @@ const REJECT: &str = "HEADROOM_REJECT";
 const CALLING_HOURS: &str = "HEADROOM_CALLING_HOURS";
 const CALLS_PER_PERSON: &str = "HEADROOM_CALLS_PER_PERSON";
 const CAMPAIGN_QUEUE_URL: &str = "HEADROOM_CAMPAIGN_QUEUE_URL";
+const EVENTS: &str = "HEADROOM_EVENTS";
+const EVENTS_QUEUE_URL: &str = "HEADROOM_EVENTS_QUEUE_URL";
+const EVENTS_SOURCE: &str = "HEADROOM_EVENTS_SOURCE";
+const EVENTS_URL: &str = "HEADROOM_EVENTS_URL";
+const EVENTS_SECRETS: &str = "HEADROOM_EVENTS_SECRETS";
+const EVENTS_BUS: &str = "HEADROOM_EVENTS_BUS";
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 24] = [
     TABLE,
     WAKE_QUEUE_URL,
     VAPI_URL,
@@ -88,6 +96,12 @@ const NAMES: [&str; 18] = [
     CALLING_HOURS,
     CALLS_PER_PERSON,
     CAMPAIGN_QUEUE_URL,
+    EVENTS,
+    EVENTS_QUEUE_URL,
+    EVENTS_SOURCE,
+    EVENTS_URL,
+    EVENTS_SECRETS,
+    EVENTS_BUS,
 ];
 
 const REFERENCE: &str = "ssm:";
@@ -155,6 +169,14 @@ impl Environment {
 
     fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.optional(name).unwrap_or("false") {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(ConfigError::Invalid { name, problem: "is not true or false".into() }),
+        }
     }
 
     fn number(&self, name: &'static str, default: u32) -> Result<u32, ConfigError> {
@@ -259,6 +281,8 @@ pub struct Lines {
     pub calling_hours: CallingHours,
     /// Most calls to one person.
     pub often: Often,
+    /// Whether ends of leads and changes of campaigns are to be told.
+    pub announces: bool,
 }
 
 /// A further organisation on the same subscription.
@@ -297,8 +321,8 @@ impl OrgSettings {
 impl Lines {
     /// Reads `HEADROOM_WAKE_QUEUE_URL`, `HEADROOM_LIMIT` (10, `none` for a subscription without one),
     /// `HEADROOM_CAP` (the limit), `HEADROOM_HEADROOM` (0), `HEADROOM_ADOPT_LIMIT` (false), `HEADROOM_ORGS` (none)
-    /// `HEADROOM_REJECT` (nobody), `HEADROOM_CALLING_HOURS` (`default`) and `HEADROOM_CALLS_PER_PERSON` (3/20: 3 in a day,
-    /// 20 in 30 days).
+    /// `HEADROOM_REJECT` (nobody), `HEADROOM_CALLING_HOURS` (`default`), `HEADROOM_CALLS_PER_PERSON` (3/20: 3 in a day,
+    /// 20 in 30 days) and `HEADROOM_EVENTS` (false).
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let limit = match env.optional(LIMIT).map(str::trim) {
             Some("none") => Policy::UNLIMITED,
@@ -306,16 +330,7 @@ impl Lines {
         };
         let policy = Policy::new(limit, env.number(CAP, limit)?, env.number(HEADROOM, 0)?)
             .map_err(|error| ConfigError::Invalid { name: LIMIT, problem: error.to_string() })?;
-        let adopt_limit = match env.optional(ADOPT_LIMIT).unwrap_or("false") {
-            "true" => true,
-            "false" => false,
-            _ => {
-                return Err(ConfigError::Invalid {
-                    name: ADOPT_LIMIT,
-                    problem: "is not true or false".into(),
-                });
-            }
-        };
+        let adopt_limit = env.flag(ADOPT_LIMIT)?;
         let orgs = OrgSettings::parse(env.optional(ORGS).unwrap_or_default())?;
         let rejects = Rejects::parse(env.optional(REJECT).unwrap_or_default())?;
         let wake_queue_url = env.required(WAKE_QUEUE_URL)?.to_owned();
@@ -326,7 +341,8 @@ impl Lines {
             name: CALLS_PER_PERSON,
             problem: error.to_string(),
         })?;
-        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects, calling_hours, often })
+        let announces = env.flag(EVENTS)?;
+        Ok(Self { wake_queue_url, policy, adopt_limit, orgs, rejects, calling_hours, often, announces })
     }
 }
 
@@ -502,9 +518,155 @@ impl Operators {
     }
 }
 
+/// Where those who tell events put them.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    /// The queue of events, if anybody listens.
+    pub queue_url: Option<String>,
+}
+
+impl Telling {
+    /// Reads `HEADROOM_EVENTS` (false) and, if it is true, `HEADROOM_EVENTS_QUEUE_URL`.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let is_on = env.flag(EVENTS)?;
+        let queue_url = is_on.then(|| env.required(EVENTS_QUEUE_URL)).transpose()?;
+        Ok(Self { queue_url: queue_url.map(str::to_owned) })
+    }
+}
+
+/// Who listens: what the announcer needs.
+#[derive(Debug, Clone)]
+pub struct Listeners {
+    /// The queue that events come from, to say when one that was not delivered comes again.
+    pub source: String,
+    /// Who.
+    pub listener: Listener,
+}
+
+/// Who listens to events.
+#[derive(Debug, Clone)]
+pub enum Listener {
+    /// An EventBridge bus, by its name or ARN.
+    Bus(String),
+    /// A web server.
+    Webhook(Hook),
+}
+
+/// A web server that events are posted to.
+#[derive(Clone)]
+pub struct Hook {
+    url: Uri,
+    /// What events are signed with: each of several, while they are being changed.
+    pub secrets: Vec<Secret>,
+}
+
+/// Without the path, in which some servers have their secret.
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("host", &self.host()).finish_non_exhaustive()
+    }
+}
+
+impl Hook {
+    /// Reads an address, `https` or, on this machine, `http`; and secrets, separated by commas.
+    ///
+    /// # Errors
+    /// If it is no such address, or there is no secret; neither is shown.
+    pub fn parse(url: &str, secrets: &str) -> Result<Self, ConfigError> {
+        let invalid = |problem: &str| ConfigError::Invalid { name: EVENTS_URL, problem: problem.into() };
+        let url: Uri = url.trim().parse().map_err(|_| invalid("is not an address"))?;
+        let (scheme, authority) = (url.scheme_str().unwrap_or_default(), url.authority());
+        let Some(authority) = authority else { return Err(invalid("is not https://HOST/PATH")) };
+        if authority.as_str().contains('@') {
+            return Err(invalid("has a user in it: the signature is what a receiver checks"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let is_here =
+            host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        if !(scheme == "https" || scheme == "http" && is_here) {
+            return Err(invalid("is not https: events would go over the network for all to read"));
+        }
+        let secrets: Vec<Secret> = list(secrets).map(Secret::new).collect();
+        if secrets.is_empty() {
+            return Err(ConfigError::Missing(EVENTS_SECRETS));
+        }
+        Ok(Self { url, secrets })
+    }
+
+    /// The whole address. Not for logs.
+    pub fn reveal(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// Whose it is.
+    pub fn host(&self) -> &str {
+        self.url.host().unwrap_or_default()
+    }
+}
+
+impl Listeners {
+    /// Reads `HEADROOM_EVENTS_SOURCE`, and either `HEADROOM_EVENTS_URL` with `HEADROOM_EVENTS_SECRETS` or
+    /// `HEADROOM_EVENTS_BUS`.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let source = env.required(EVENTS_SOURCE)?.to_owned();
+        let listener = match (env.optional(EVENTS_URL), env.optional(EVENTS_BUS)) {
+            (None, None) => return Err(ConfigError::Missing(EVENTS_URL)),
+            (None, Some(bus)) => Listener::Bus(bus.trim().to_owned()),
+            (Some(url), None) => Listener::Webhook(Hook::parse(url, env.required(EVENTS_SECRETS)?)?),
+            (Some(_), Some(_)) => {
+                let problem = "is not set together with HEADROOM_EVENTS_BUS: let the bus call the address";
+                return Err(ConfigError::Invalid { name: EVENTS_URL, problem: problem.into() });
+            }
+        };
+        Ok(Self { source, listener })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_go_to_one_listener_over_an_address_that_nobody_reads_along() {
+        let source = (EVENTS_SOURCE, "https://sqs/events");
+        let read = |more: &[(&str, &str)]| Listeners::from_env(&env(&[&[source], more].concat()));
+        for url in [
+            "https://example.com/hook/t0ken?x=1",
+            "http://127.0.0.1:9/",
+            "http://[::1]:9/a",
+            "http://localhost/a",
+        ] {
+            let listeners = read(&[(EVENTS_URL, url), (EVENTS_SECRETS, "a, b")]).expect(url);
+            let Listener::Webhook(hook) = &listeners.listener else { panic!("{url} is an address") };
+            assert_eq!((hook.reveal().as_str(), hook.secrets.len()), (url, 2));
+            assert!(!format!("{listeners:?}").contains("t0ken"));
+        }
+        for bad in [
+            "http://example.com/hook",
+            "ftp://127.0.0.1/",
+            "https://",
+            "example.com",
+            "https://ada:pw@example.com/",
+            "http://127.0.0.1.example.com/",
+            "http://10.0.0.1/",
+            "x y",
+        ] {
+            let error = read(&[(EVENTS_URL, bad), (EVENTS_SECRETS, "a")]).expect_err(bad).to_string();
+            assert!(error.starts_with(EVENTS_URL) && !error.contains("example"), "{error}");
+        }
+        assert!(
+            read(&[(EVENTS_URL, "https://example.com/")]).is_err(),
+            "nobody could tell them from others'"
+        );
+        assert!(read(&[]).is_err());
+        assert!(matches!(read(&[(EVENTS_BUS, "default")]).expect("a bus").listener, Listener::Bus(_)));
+        let both = [(EVENTS_URL, "https://example.com/"), (EVENTS_SECRETS, "a"), (EVENTS_BUS, "default")];
+        assert!(read(&both).is_err());
+        assert!(Telling::from_env(&env(&[(EVENTS, "true")])).is_err());
+        let on = [(EVENTS, "true"), (EVENTS_QUEUE_URL, "q")];
+        assert_eq!(Telling::from_env(&env(&on)).expect("on").queue_url.as_deref(), Some("q"));
+        assert_eq!(Telling::from_env(&env(&on[1..])).expect("off").queue_url, None);
+    }
 
     fn env(pairs: &[(&str, &str)]) -> Environment {
         let pairs: HashMap<String, String> =

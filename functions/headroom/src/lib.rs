@@ -17,6 +17,7 @@ pub mod flows;
 pub mod inlet;
 pub mod logging;
 pub mod metrics;
+pub mod outlet;
 pub mod table;
 pub mod vapi;
 pub mod wake;

@@ -170,6 +170,13 @@ pub(crate) struct ServeArgs {
     /// [default: 3/20; none with --speed, a rehearsal in which nobody is called].
     #[arg(long)]
     pub(crate) calls_per_person: Option<Often>,
+    /// Where events are posted to: campaigns that start, are paused and finish, leads that end. https, or http on this
+    /// machine.
+    #[arg(long, env = "HEADROOM_EVENTS_URL", hide_env_values = true, requires = "events_secret")]
+    pub(crate) events_url: Option<String>,
+    /// What events are signed with; several, separated by commas, while it is being changed.
+    #[arg(long, env = "HEADROOM_EVENTS_SECRETS", hide_env_values = true)]
+    pub(crate) events_secret: Option<String>,
     /// Divide Headroom's own timers by this, for a simulated Vapi that runs so much faster.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) speed: f64,

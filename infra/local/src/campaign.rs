@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write};
-use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use headroom::core::campaign::{Message, Spec};
@@ -26,12 +25,12 @@ use crate::campaign_args::{
 use crate::lines::aligned;
 use crate::operator::{self, Refused, read};
 use crate::progress::Progress;
-use crate::{check, kpi, why};
+use crate::{check, kpi, source, why};
 
 /// Does what was typed.
 pub(crate) async fn run(command: &CampaignCommand) -> anyhow::Result<()> {
     match command {
-        CampaignCommand::Start(args) if Path::new(&args.what).is_file() => send(args).await,
+        CampaignCommand::Start(args) if source::is_there(&args.what) => send(args).await,
         CampaignCommand::Start(args) => start_draft(args).await,
         CampaignCommand::Check(args) => check::run(args).await,
         CampaignCommand::List(args) => list(args).await,
@@ -55,7 +54,7 @@ const SHOWN_REFUSED: usize = 20;
 
 /// `campaign start FILE`.
 async fn send(args: &StartArgs) -> anyhow::Result<()> {
-    let (spec, draft, text) = read_campaign(Path::new(&args.what))?;
+    let (spec, draft, text) = read_campaign(&args.what).await?;
     let (draft, text) = (draft || args.draft, text.as_str());
     #[derive(Deserialize)]
     struct Whole<'a> {
@@ -68,8 +67,7 @@ async fn send(args: &StartArgs) -> anyhow::Result<()> {
             let format = Format::of(&name).with_context(|| {
                 format!("{name} is neither .csv nor .jsonl: its name says how it is read")
             })?;
-            let file = File::open(list).with_context(|| format!("{name} cannot be opened"))?;
-            let length = file.metadata().map(|data| data.len()).unwrap_or_default();
+            let (file, length) = source::open(&name).await?;
             Some((file, length, format))
         }
         None => None,
@@ -145,20 +143,20 @@ async fn send(args: &StartArgs) -> anyhow::Result<()> {
 }
 
 /// A campaign file: what it asks for, whether as a draft, and its text.
-pub(crate) fn read_campaign(path: &Path) -> anyhow::Result<(Spec, bool, String)> {
+pub(crate) async fn read_campaign(what: &str) -> anyhow::Result<(Spec, bool, String)> {
     let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let (file, _) = source::open(what).await?;
     file.take(LARGEST_FILE + 1)
         .read_to_string(&mut text)
-        .with_context(|| format!("{} is not text", path.display()))?;
+        .with_context(|| format!("{what} cannot be read, or is not text"))?;
     if text.len() as u64 > LARGEST_FILE {
-        bail!("{} is larger than 64 MiB: put the leads into a list and name it with --leads", path.display());
+        bail!("{what} is larger than 64 MiB: put the leads into a list and name it with --leads");
     }
     let text = text.trim_start_matches('\u{feff}').to_owned();
     match Message::parse(text.as_bytes()) {
         Ok(Message::Leads { spec, draft, .. }) => Ok((*spec, draft, text)),
-        Ok(Message::Resume(_)) => bail!("{} is no campaign: it asks to resume one", path.display()),
-        Err(refused) => bail!("{}: {refused}", path.display()),
+        Ok(Message::Resume(_)) => bail!("{what} is no campaign: it asks to resume one"),
+        Err(refused) => bail!("{what}: {refused}"),
     }
 }
 

@@ -58,11 +58,12 @@ pub(crate) struct CommonArgs {
 /// The flags of `campaign start`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StartArgs {
-    /// The campaign message, with or without leads; or the id of a draft.
+    /// The campaign message, with or without leads; or the id of a draft. A file, or s3://BUCKET/KEY.
     #[arg(value_name = "FILE|ID")]
     pub(crate) what: String,
     /// Its leads: a CSV file whose first line names the columns, or JSON Lines. `number`, `id`, `name`, `timezone` and
-    /// `priority` are known by name; any other column becomes a variable.
+    /// `priority` are known by name; any other column becomes a variable. Or s3://BUCKET/KEY, read with your AWS
+    /// credentials.
     #[arg(long, value_name = "FILE.csv|FILE.jsonl")]
     pub(crate) leads: Option<PathBuf>,
     /// Take the leads in and dial nobody before it is started.
@@ -75,9 +76,9 @@ pub(crate) struct StartArgs {
 /// The flags of `campaign check`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
-    /// The campaign message, with or without leads.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// The campaign message, with or without leads: a file, or an object in S3.
+    #[arg(value_name = "FILE|s3://BUCKET/KEY")]
+    pub(crate) file: String,
     /// Its leads, as for `campaign start`. They stay here: only the campaign's settings are sent.
     #[arg(long, value_name = "FILE.csv|FILE.jsonl")]
     pub(crate) leads: Option<PathBuf>,

@@ -2,7 +2,6 @@
 //! asked for the terms alone; the leads stay here, and are counted by when they may be called.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -25,7 +24,7 @@ use crate::campaign::{Place, Refusals, read_campaign};
 use crate::campaign_args::{CheckArgs, CommonArgs};
 use crate::kpi::span;
 use crate::lines::aligned;
-use crate::{operator, why};
+use crate::{operator, source, why};
 
 /// Leads that are read at once.
 const AT_ONCE: usize = 1_000;
@@ -64,7 +63,7 @@ pub(crate) struct Verdict {
 
 /// `campaign check FILE`.
 pub(crate) async fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    let (spec, _, text) = read_campaign(&args.file)?;
+    let (spec, _, text) = read_campaign(&args.file).await?;
     let (verdict, refusals) =
         check(&args.common, &spec, &text, args.leads.as_deref(), args.call_seconds).await?;
     if args.common.json {
@@ -100,7 +99,7 @@ pub(crate) async fn check(
         terms.rests_on.push_str("; the length of calls is as given");
     }
     let law = CallingHours::parse(&terms.hours).context("the console's hours by law cannot be read")?;
-    let Counted { groups, leads, refused } = count(spec, text, list, &law)?;
+    let Counted { groups, leads, refused } = count(spec, text, list, &law).await?;
     let timers = Timers::at_speed(terms.speed);
     let numbers: Vec<u64> = groups.iter().map(|group| group.leads).collect();
     let question = Question {
@@ -131,7 +130,7 @@ pub(crate) async fn check(
 }
 
 /// Reads the leads of a campaign file and of a list, and counts them by when they may be called.
-fn count(spec: &Spec, text: &str, list: Option<&Path>, law: &CallingHours) -> anyhow::Result<Counted> {
+async fn count(spec: &Spec, text: &str, list: Option<&Path>, law: &CallingHours) -> anyhow::Result<Counted> {
     #[derive(Deserialize)]
     struct Whole<'a> {
         #[serde(borrow, default)]
@@ -155,7 +154,7 @@ fn count(spec: &Spec, text: &str, list: Option<&Path>, law: &CallingHours) -> an
         let name = list.to_string_lossy();
         let format = Format::of(&name)
             .with_context(|| format!("{name} is neither .csv nor .jsonl: its name says how it is read"))?;
-        let file = File::open(list).with_context(|| format!("{name} cannot be opened"))?;
+        let (file, _) = source::open(&name).await?;
         let mut rows = Rows::new(BufReader::with_capacity(256 * 1024, file), format);
         while let Some(row) = rows.next_row().context("the list breaks off")? {
             match row.lead {
@@ -207,7 +206,8 @@ impl Counter<'_> {
 
     fn count(&mut self, lead: NewLead) {
         self.counted.leads += 1;
-        let person = Person { number: Some(&lead.number), timezone: lead.timezone.as_ref(), is_promised: false };
+        let person =
+            Person { number: Some(&lead.number), timezone: lead.timezone.as_ref(), is_promised: false };
         let hours = self.law.hours(&lead.number).map(|hours| format!("{hours:?}")).unwrap_or_default();
         let zones = if needs_zone(self.spec, self.law, &lead.number) { person.zones() } else { Vec::new() };
         let zones = zones.iter().filter_map(|zone| zone.iana_name().map(str::to_owned)).collect();

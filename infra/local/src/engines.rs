@@ -17,9 +17,13 @@ use tokio::net::TcpListener;
 pub const CAMPAIGNS: &str = "campaigns";
 /// The queue of wake-ups.
 pub const WAKE: &str = "wake";
+/// The queue of events.
+pub const EVENTS: &str = "events";
 
 /// Deliveries of a message before it goes to the dead-letter queue, as in the template.
 const MAX_RECEIVES: u32 = 5;
+/// The same for events, whose receiver may be gone for half a day.
+const MAX_EVENT_RECEIVES: u32 = 24;
 
 /// The embedded engines, running.
 pub struct Engines {
@@ -31,6 +35,8 @@ pub struct Engines {
     pub campaigns_url: String,
     /// URL of the wake queue.
     pub wake_url: String,
+    /// URL of the queue of events.
+    pub events_url: String,
 }
 
 impl Engines {
@@ -64,27 +70,37 @@ impl Engines {
             let created = created.map_err(|error| anyhow::anyhow!("queue {name}: {error:?}"))?;
             created.queue_url.with_context(|| format!("queue {name} has no URL"))
         };
-        let with_dead_letters = |name: &str| {
+        let with_dead_letters = |name: &str, most: u32| {
             let policy = format!(
-                r#"{{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:{name}-dead","maxReceiveCount":{MAX_RECEIVES}}}"#
+                r#"{{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:{name}-dead","maxReceiveCount":{most}}}"#
             );
             HashMap::from([
                 ("RedrivePolicy".to_owned(), policy),
                 ("VisibilityTimeout".to_owned(), visibility_s.to_string()),
             ])
         };
-        for name in [CAMPAIGNS, WAKE] {
+        for name in [CAMPAIGNS, WAKE, EVENTS] {
             create(&format!("{name}-dead"), HashMap::new()).await?;
         }
-        let campaigns_url = create(CAMPAIGNS, with_dead_letters(CAMPAIGNS)).await?;
-        let wake_url = create(WAKE, with_dead_letters(WAKE)).await?;
-        Ok(Self { dynamo_url, sqs, campaigns_url, wake_url })
+        let campaigns_url = create(CAMPAIGNS, with_dead_letters(CAMPAIGNS, MAX_RECEIVES)).await?;
+        let wake_url = create(WAKE, with_dead_letters(WAKE, MAX_RECEIVES)).await?;
+        let events_url = create(EVENTS, with_dead_letters(EVENTS, MAX_EVENT_RECEIVES)).await?;
+        Ok(Self { dynamo_url, sqs, campaigns_url, wake_url, events_url })
     }
 
     /// Puts a campaign message on its queue.
     pub async fn send_campaign(&self, body: String) -> anyhow::Result<()> {
+        self.send(&self.campaigns_url, body).await
+    }
+
+    /// Puts an event on its queue.
+    pub async fn send_event(&self, body: String) -> anyhow::Result<()> {
+        self.send(&self.events_url, body).await
+    }
+
+    async fn send(&self, queue_url: &str, body: String) -> anyhow::Result<()> {
         let input = SendMessageInput {
-            queue_url: self.campaigns_url.clone(),
+            queue_url: queue_url.to_owned(),
             message_body: body,
             ..SendMessageInput::default()
         };

@@ -1,5 +1,5 @@
-//! Campaign messages that were accepted and not yet stored: the embedded queue lives in memory, so
-//! what is accepted is written to disk first, and read again after a crash.
+//! Campaign messages that were accepted and not yet stored, and events that were told and not yet delivered: the embedded
+//! queues live in memory, so what is accepted is written to disk first, and read again after a crash.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,18 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// The inbox in a data folder.
+    /// The inbox in a data folder: campaign messages.
     pub fn open(data: Option<&Path>) -> anyhow::Result<Self> {
-        let folder = data.map(|data| data.join("inbox"));
+        Self::named(data, "inbox")
+    }
+
+    /// The outbox in a data folder: events.
+    pub fn outbox(data: Option<&Path>) -> anyhow::Result<Self> {
+        Self::named(data, "outbox")
+    }
+
+    fn named(data: Option<&Path>, name: &str) -> anyhow::Result<Self> {
+        let folder = data.map(|data| data.join(name));
         if let Some(folder) = &folder {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("the inbox {} cannot be made", folder.display()))?;

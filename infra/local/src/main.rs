@@ -12,6 +12,8 @@ mod lines;
 mod operator;
 mod progress;
 mod rehearsal;
+mod s3;
+mod source;
 mod verdict;
 mod view;
 mod why;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use headroom::config::{Assistants, Callers, Keys, OrgSettings, Overflow, Rejects};
+use headroom::config::{Assistants, Callers, Hook, Keys, OrgSettings, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::people::Often;
 use headroom::core::pool::Policy;
@@ -78,6 +80,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}: choose another --listen", args.listen))?;
+    let events = match &args.events_url {
+        Some(url) => Some(Hook::parse(url, args.events_secret.as_deref().unwrap_or_default())?),
+        None => None,
+    };
+    let listener_host = events.as_ref().map(|hook| hook.host().to_owned());
     let settings = Settings {
         vapi_url: args.vapi_url.clone(),
         keys: Keys::parse(&args.vapi_key)?,
@@ -95,6 +102,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         rejects: Rejects::parse(&args.reject)?,
         calling_hours: calling_hours(args.calling_hours.as_deref(), args.speed)?,
         often: args.calls_per_person.unwrap_or_else(|| often_at(args.speed)),
+        events,
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;
@@ -102,6 +110,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     println!("  Vapi's server URL     POST /vapi");
     println!("  campaigns             POST /campaigns, or SQS at {}", system.engines.campaigns_url);
     println!("  figures and changes   headroom lines --url http://{}", system.address);
+    if let Some(host) = listener_host {
+        println!("  events                posted to {host}");
+    }
     if made {
         println!("  admin token           {admin_token}");
     }

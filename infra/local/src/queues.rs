@@ -1,17 +1,16 @@
-//! Event sources: what AWS does between a queue and the dispatcher, on the embedded SQS.
+//! Event sources: what AWS does between a queue and its function, on the embedded SQS.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use headroom::flows::App;
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use rustack_sqs_core::provider::RustackSqs;
 use rustack_sqs_model::input::{DeleteMessageInput, ReceiveMessageInput};
 use tokio::sync::Semaphore;
 
 use crate::inbox::Inbox;
 
-/// A queue that invokes the dispatcher.
+/// A queue that invokes a function.
 pub struct EventSource {
     /// The queue's URL.
     pub url: String,
@@ -19,14 +18,16 @@ pub struct EventSource {
     pub batch: i32,
     /// Most invocations at once.
     pub concurrency: usize,
-    /// How long an invocation may run.
-    pub timeout: Duration,
 }
 
 impl EventSource {
-    /// Receives, invokes, deletes what was dealt with; what was not comes again when its visibility
-    /// ends. Never returns.
-    pub async fn run(self, sqs: Arc<RustackSqs>, app: Arc<App>, inbox: Inbox) {
+    /// Receives, invokes, deletes what was dealt with, also from `inbox`, where it was kept; what was not comes again when
+    /// its visibility ends. Never returns.
+    pub async fn run<F, W>(self, sqs: Arc<RustackSqs>, inbox: Inbox, function: F)
+    where
+        F: Fn(SqsEvent) -> W,
+        W: Future<Output = SqsBatchResponse> + Send + 'static,
+    {
         let slots = Arc::new(Semaphore::new(self.concurrency));
         loop {
             let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -58,11 +59,10 @@ impl EventSource {
                 record.event_source = Some("aws:sqs".to_owned());
                 event.records.push(record);
             }
-            let (sqs, app, inbox, url) = (sqs.clone(), app.clone(), inbox.clone(), self.url.clone());
-            let timeout = self.timeout;
+            let (sqs, inbox, url) = (sqs.clone(), inbox.clone(), self.url.clone());
+            let invoked = function(event.clone());
             tokio::spawn(async move {
-                let deadline = app.clock.now().as_millisecond() + timeout.as_millis() as i64;
-                let response = dispatcher::handle(&app, event.clone(), deadline).await;
+                let response = invoked.await;
                 for record in event.records {
                     let id = record.message_id.as_deref().unwrap_or_default();
                     if response.batch_item_failures.iter().any(|failure| failure.item_identifier == id) {

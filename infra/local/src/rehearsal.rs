@@ -73,6 +73,7 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
         // Nobody is called.
         calling_hours: CallingHours::none(),
         often: Often::default(),
+        events: None,
         speed: args.speed,
     };
     let system = System::start(settings, listener).await?;

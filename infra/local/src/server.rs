@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook::Webhook;
 
-use crate::engines::{CAMPAIGNS, Engines};
+use crate::engines::{CAMPAIGNS, EVENTS, Engines};
 use crate::inbox::Inbox;
 
 /// What the edge needs.
@@ -30,6 +30,7 @@ pub(crate) struct Edge {
     pub(crate) console: Arc<Console>,
     pub(crate) engines: Arc<Engines>,
     pub(crate) inbox: Inbox,
+    pub(crate) outbox: Inbox,
 }
 
 /// Largest body: a campaign of 100,000 leads with variables.
@@ -119,13 +120,13 @@ async fn sqs(
         return error(StatusCode::FORBIDDEN, "the SQS protocol is answered on loopback only");
     }
     if let Err(failed) = keep_sent(&edge, &headers, &body) {
-        tracing::error!(error = format!("{failed:#}"), "a campaign message could not be kept");
+        tracing::error!(error = format!("{failed:#}"), "a message could not be kept");
         return error(StatusCode::INTERNAL_SERVER_ERROR, "not accepted; try again");
     }
     answer_sqs(State(edge.engines), headers, body).await
 }
 
-/// Keeps what is sent to the campaign queue before it is acknowledged.
+/// Keeps what is sent to the campaign queue, or is told as an event, before it is acknowledged.
 fn keep_sent(edge: &Edge, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<()> {
     let Ok(SqsOperation::SendMessage | SqsOperation::SendMessageBatch) = resolve_operation(headers) else {
         return Ok(());
@@ -133,13 +134,15 @@ fn keep_sent(edge: &Edge, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<()
     let Ok(sent) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
     // As the engine routes: by the last part, whatever name the host goes by.
     let queue = sent["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next());
-    if queue != Some(CAMPAIGNS) {
-        return Ok(());
-    }
+    let inbox = match queue {
+        Some(CAMPAIGNS) => &edge.inbox,
+        Some(EVENTS) => &edge.outbox,
+        _ => return Ok(()),
+    };
     let entries = sent["Entries"].as_array().map_or(std::slice::from_ref(&sent), Vec::as_slice);
     let bodies = entries.iter().filter_map(|entry| entry["MessageBody"].as_str());
     for body in bodies.filter(|body| body.len() <= MAX_MESSAGE) {
-        edge.inbox.keep(body)?;
+        inbox.keep(body)?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use announcer::Announcer;
 use anyhow::Context as _;
 use console::Console;
-use headroom::config::{Callers, Keys, OrgSettings, Rejects};
+use headroom::config::{Callers, Hook, Keys, Listener, Listeners, OrgSettings, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::people::Often;
 use headroom::core::pool::Policy;
@@ -16,6 +17,7 @@ use headroom::flows::orgs::Org;
 use headroom::flows::{App, Memory, SystemClock, main_pool, random_nonce};
 use headroom::inlet::Inlet;
 use headroom::logging::chain;
+use headroom::outlet::Outlet;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub calling_hours: CallingHours,
     /// Most calls to one person.
     pub often: Often,
+    /// Who listens to events.
+    pub events: Option<Hook>,
     /// How many times faster than real life.
     pub speed: f64,
 }
@@ -82,14 +86,17 @@ impl System {
         let engines = Engines::start(settings.data.as_deref(), address, 30).await?;
         let sqs_url =
             engines.wake_url.strip_suffix("/000000000000/wake").unwrap_or(&engines.wake_url).to_owned();
-        let table =
-            Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url)), TABLE, main_pool());
+        let dynamo = aws_sdk_dynamodb::Client::new(&local_aws(&engines.dynamo_url));
+        let table = Table::new(dynamo, TABLE, main_pool()).announcing(settings.events.is_some());
+        let sqs = || aws_sdk_sqs::Client::new(&local_aws(&sqs_url));
+        // By way of the own address, too.
+        let outlet = settings.events.is_some().then(|| Outlet::new(sqs(), &engines.events_url));
         table.create().await.context("the table could not be made")?;
         table.ensure_pool(settings.policy).await?;
         let app = Arc::new(App {
             table,
             vapi: Vapi::new(&settings.vapi_url, &settings.keys.main, timers.clone())?,
-            wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.wake_url),
+            wake: WakeQueue::new(sqs(), &engines.wake_url),
             clock: Arc::new(SystemClock),
             nonce: random_nonce,
             timers: timers.clone(),
@@ -100,8 +107,10 @@ impl System {
             memory: Memory::default(),
             calling_hours: settings.calling_hours,
             often: settings.often,
+            outlet,
         });
         let inbox = Inbox::open(settings.data.as_deref())?;
+        let outbox = Inbox::outbox(settings.data.as_deref())?;
         let engines = Arc::new(engines);
         let mut system = Self {
             app: app.clone(),
@@ -113,19 +122,43 @@ impl System {
 
         let webhook = Arc::new(Webhook::new((*app).clone(), settings.callers));
         // By way of the own address, where what is sent to the queue is kept first.
-        let inlet = Inlet::new(aws_sdk_sqs::Client::new(&local_aws(&sqs_url)), &engines.campaigns_url);
+        let inlet = Inlet::new(sqs(), &engines.campaigns_url);
         let edge = server::Edge {
             webhook,
             console: Arc::new(Console::new((*app).clone(), settings.admin_token, inlet)),
             engines: engines.clone(),
             inbox: inbox.clone(),
+            outbox: outbox.clone(),
         };
         system.tasks.spawn(server::serve(listener, edge));
 
         // As the template has them.
         for (url, batch, concurrency) in [(&engines.campaigns_url, 5, 2), (&engines.wake_url, 10, 10)] {
-            let source = EventSource { url: url.clone(), batch, concurrency, timeout };
-            system.tasks.spawn(source.run(engines.sqs.clone(), app.clone(), inbox.clone()));
+            let source = EventSource { url: url.clone(), batch, concurrency };
+            let dispatched = app.clone();
+            let dispatch = move |event| {
+                let app = dispatched.clone();
+                async move {
+                    let deadline = app.clock.now().as_millisecond() + timeout.as_millis() as i64;
+                    dispatcher::handle(&app, event, deadline).await
+                }
+            };
+            system.tasks.spawn(source.run(engines.sqs.clone(), inbox.clone(), dispatch));
+        }
+        if let Some(hook) = settings.events {
+            let listeners =
+                Listeners { source: engines.events_url.clone(), listener: Listener::Webhook(hook) };
+            let bus = aws_sdk_eventbridge::Client::new(&local_aws(&sqs_url));
+            let announcer = Arc::new(Announcer::new(listeners, bus, sqs())?);
+            let source = EventSource { url: engines.events_url.clone(), batch: 10, concurrency: 2 };
+            let announce = move |event| {
+                let announcer = announcer.clone();
+                async move { announcer.handle(event).await }
+            };
+            system.tasks.spawn(source.run(engines.sqs.clone(), outbox.clone(), announce));
+            for body in outbox.left()? {
+                engines.send_event(body).await?;
+            }
         }
         let reconciled = app.clone();
         system.tasks.spawn(every(timers.pass_interval(), move || {

@@ -23,6 +23,7 @@ use headroom::core::pool::{Policy, Pool};
 use headroom::core::shard::Sizes;
 use headroom::core::timers::Timers;
 use headroom::flows::{App, Clock, Memory, main_pool, random_nonce};
+use headroom::outlet::Outlet;
 use headroom::table::Table;
 use headroom::table::leads::Step;
 use headroom::table::ledger::{Observed, Taken};
@@ -212,6 +213,7 @@ impl World {
             memory: Memory::default(),
             calling_hours: CallingHours::none(),
             often: Often::default(),
+            outlet: None,
         };
         let world = Self {
             app,
@@ -231,6 +233,14 @@ impl World {
     pub fn with_sizes(mut self, sizes: Sizes) -> Self {
         self.app.table = self.app.table.with_sizes(sizes);
         self.sizes = sizes;
+        self
+    }
+
+    /// The same where events are told, to a queue that is one answer.
+    pub fn telling(mut self, queue: &Stub) -> Self {
+        self.app.table = self.app.table.announcing(true);
+        let sqs = aws_sdk_sqs::Client::new(&local_aws(&queue.url));
+        self.app.outlet = Some(Outlet::new(sqs, format!("{}/000000000000/events", queue.url)));
         self
     }
 

@@ -233,7 +233,7 @@ async fn a_promise_that_comes_while_all_are_counted_keeps_the_campaign_from_fini
     let all = world.table().count_leads(&seen.code).await.unwrap();
     assert!(all.all_over());
     report(&world, "first", &claim("c", "l", 1), &five().to_string()).await;
-    assert!(!world.table().finish_campaign(&seen, all).await.unwrap());
+    assert!(!world.table().finish_campaign(&seen, all, world.clock.now()).await.unwrap());
     is_kept(&world, five(), 1).await;
 }
 

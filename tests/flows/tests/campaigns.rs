@@ -143,7 +143,7 @@ async fn a_change_is_made_once_and_only_on_what_was_read() {
     assert!(!made(table.change_campaign(&seen, &cancelling, &act("cancelled")).await.unwrap()));
     // Headroom's own pause is no act, and yet the state is another one.
     let third = campaign(&world).await;
-    table.pause_campaign(&code(), "the assistant is gone", world.clock.now()).await.unwrap();
+    table.pause_campaign(&third, "the assistant is gone", world.clock.now()).await.unwrap();
     assert!(!made(table.change_campaign(&third, &cancelling, &act("cancelled")).await.unwrap()));
     // Settings are changed whatever the state is, by one who has read them as they are.
     let fourth = campaign(&world).await;
@@ -442,10 +442,10 @@ async fn a_finish_of_the_run_before_finishes_nothing() {
     // As one saw it that ran before the rerun.
     let before = Campaign { run: 0, ..campaign(&world).await };
     let counted = LeadCount { total: 4, done: 1, failed: 3 };
-    assert!(!table.finish_campaign(&before, counted).await.unwrap());
+    assert!(!table.finish_campaign(&before, counted, world.clock.now()).await.unwrap());
     assert!(!table.run_again(&rerunning, counted).await.unwrap(), "it runs");
     let paused = ask(&world, PAUSE).await;
-    assert!(!table.finish_campaign(&paused, counted).await.unwrap());
+    assert!(!table.finish_campaign(&paused, counted, world.clock.now()).await.unwrap());
     assert!(!table.recancel_campaign(&code()).await.unwrap());
     assert_eq!(campaign(&world).await.settled, (1, 2));
     // Another rerun's leads are still being made ready.
@@ -459,7 +459,7 @@ async fn a_finish_of_the_run_before_finishes_nothing() {
     assert!(table.hold_sweep(&rerunning, world.clock.now(), world.clock.now()).await.unwrap().is_none());
     assert!(table.run_again(&second, counted).await.unwrap());
     let before = Campaign { run: 1, ..campaign(&world).await };
-    assert!(!table.finish_campaign(&before, counted).await.unwrap());
+    assert!(!table.finish_campaign(&before, counted, world.clock.now()).await.unwrap());
 }
 
 /// A write of a sweep comes minutes late, when its campaign is over: the pass gives the lead its campaign back.

@@ -51,6 +51,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
         adopt_limit: false,
         rejects: Rejects::default(),
         often: Default::default(),
+        events: None,
         calling_hours: CallingHours::none(),
         speed: SPEED,
     };

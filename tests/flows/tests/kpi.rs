@@ -77,6 +77,7 @@ async fn campaign(faults: Faults) {
         often: Default::default(),
         calling_hours: CallingHours::none(),
         speed: SPEED,
+        events: None,
     };
     let system = System::start(settings, listener).await.unwrap();
     let leads: Vec<_> = (0..LEADS).map(|n| json!({ "number": format!("+1555{:07}", n + 100) })).collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use aws_lambda_events::event::sqs::SqsEvent;
 use headroom::core::campaign::{Message, NewLead, Spec};
+use headroom::core::event::Event;
 use headroom::vapi::message::{CallEvent, Happened, ServerMessage};
 use headroom::wake;
 use lambda_http::Request;
@@ -40,6 +41,20 @@ fn campaign(body: &str) -> (Spec, Vec<NewLead>, Vec<usize>) {
         }
         Message::Resume(id) => panic!("resumes {id}"),
     }
+}
+
+#[test]
+fn announcer_samples_are_events() {
+    let events: Vec<Event> = bodies("announcer.events.json")
+        .iter()
+        .map(|body| {
+            let event: Event = serde_json::from_str(body).expect("an event");
+            assert_eq!(event.text(), *body, "as it is told");
+            event
+        })
+        .collect();
+    let names: Vec<&str> = events.iter().map(|event| event.what.name()).collect();
+    assert_eq!(names, ["lead.ended", "campaign.finished"]);
 }
 
 #[test]

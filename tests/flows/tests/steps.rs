@@ -468,8 +468,8 @@ async fn finished(world: &World, campaign: &str) -> ClaimKey {
     let stored = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     assert!(counted.all_over());
-    assert!(table.finish_campaign(&stored, counted).await.unwrap());
-    assert!(!table.finish_campaign(&stored, counted).await.unwrap(), "once");
+    assert!(table.finish_campaign(&stored, counted, world.clock.now()).await.unwrap());
+    assert!(!table.finish_campaign(&stored, counted, world.clock.now()).await.unwrap(), "once");
     let pool = table.read_pool().await.unwrap();
     let Tally { held, done, failed, .. } = pool.campaigns[&claim.campaign];
     assert_eq!((held, done, failed), (0, 1, 0));
@@ -534,7 +534,7 @@ async fn a_campaign_is_not_finished_over_leads_that_came_meanwhile() {
     let stored = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     let counted = table.count_leads(&claim.campaign).await.unwrap();
     take_in(&world, &message("c", &[lead("second")])).await;
-    assert!(!table.finish_campaign(&stored, counted).await.unwrap());
+    assert!(!table.finish_campaign(&stored, counted, world.clock.now()).await.unwrap());
     let now = table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     assert_eq!((now.state, now.leads), (CampaignState::Running, Some(2)));
 }
@@ -544,15 +544,18 @@ async fn a_paused_campaign_takes_leads_in_and_waits_for_its_resume() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();
     let claim = world.lead("c", "first").await.unwrap();
     let (table, now) = (world.table(), world.clock.now());
-    assert!(table.pause_campaign(&claim.campaign, "the assistant is gone", now).await.unwrap());
-    assert!(!table.pause_campaign(&claim.campaign, "again", now).await.unwrap(), "the first reason stays");
+    let state = async || table.read_campaign(&claim.campaign).await.unwrap().unwrap();
+    assert!(table.pause_campaign(&state().await, "the assistant is gone", now).await.unwrap());
+    assert!(!table.pause_campaign(&state().await, "again", now).await.unwrap(), "the first reason stays");
     let paused = CampaignState::Paused { reason: "the assistant is gone".into(), by: None, at: Some(now) };
     take_in(&world, &message("c", &[lead("second")])).await;
-    let state = async || table.read_campaign(&claim.campaign).await.unwrap().unwrap();
     assert_eq!((state().await.state, state().await.leads), (paused, Some(2)));
     let counted = table.count_leads(&claim.campaign).await.unwrap();
-    assert!(!table.finish_campaign(&state().await, counted).await.unwrap(), "a paused one does not finish");
-    assert!(!table.reopen_campaign(&claim.campaign).await.unwrap(), "new leads resume nothing");
+    assert!(
+        !table.finish_campaign(&state().await, counted, now).await.unwrap(),
+        "a paused one does not finish"
+    );
+    assert!(!table.reopen_campaign(&state().await, now).await.unwrap(), "new leads resume nothing");
 
     for _ in 0..2 {
         let resumed = take_in(&world, r#"{"resume":"c"}"#).await;

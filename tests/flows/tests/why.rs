@@ -400,11 +400,8 @@ async fn a_waiting_lead_is_told_what_stands_in_its_way() {
     let opens = "2026-03-27T08:00:00Z".parse().unwrap();
     assert_eq!(obstacle(&world, "morning/0").await, Obstacle::Window { until: Some(opens) });
 
-    world
-        .table()
-        .pause_campaign(&CampaignCode::of(&"c".parse().unwrap()), "mend it", world.clock.now())
-        .await
-        .unwrap();
+    let c = world.table().read_campaign(&CampaignCode::of(&"c".parse().unwrap())).await.unwrap().unwrap();
+    world.table().pause_campaign(&c, "mend it", world.clock.now()).await.unwrap();
     assert_eq!(obstacle(&world, "c/0").await, Obstacle::Paused { reason: "mend it".into() });
 }
 

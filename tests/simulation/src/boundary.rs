@@ -158,6 +158,7 @@ impl HttpConnector for Aws {
             let answer = match target.split_once('.') {
                 Some(("DynamoDB_20120810", operation)) => this.dynamo(operation, text).await,
                 Some(("AmazonSQS", "SendMessage")) => this.send_message(text).await,
+                Some(("AmazonSQS", "SendMessageBatch")) => this.send_events(text).await,
                 _ => panic!("the functions have never sent {target} before: teach the simulation"),
             };
             let Some(Answer { status, body }) = answer else {
@@ -223,6 +224,39 @@ impl Aws {
                 &self.process,
                 Call { service: Service::Queue, name: "SendMessage", about, carry_out, refusal, shows },
             )
+            .await
+    }
+}
+
+/// Events are put on their queue.
+impl Aws {
+    async fn send_events(&self, text: String) -> Option<Answer> {
+        let json: serde_json::Value = serde_json::from_str(&text).expect("the SDK sends JSON");
+        let entries = json["Entries"].as_array().cloned().unwrap_or_default();
+        let about = format!("{} events", entries.len());
+        let world = self.world.clone();
+        let carry_out = Arc::new(move || -> BoxFuture<'static, Option<Answer>> {
+            // SQS may take some and not others.
+            let (mut taken, mut refused) = (Vec::new(), Vec::new());
+            for entry in &entries {
+                let is_refused = world.refuses_event();
+                let id = &entry["Id"];
+                if is_refused {
+                    refused
+                        .push(serde_json::json!({ "Id": id, "SenderFault": false, "Code": "InternalError" }));
+                } else {
+                    world.event_told(entry["MessageBody"].as_str().unwrap_or_default());
+                    taken.push(serde_json::json!({ "Id": id, "MessageId": "m", "MD5OfMessageBody": "0" }));
+                }
+            }
+            let answer = serde_json::json!({ "Successful": taken, "Failed": refused });
+            Box::pin(std::future::ready(Some(Answer { status: 200, body: answer.to_string() })))
+        });
+        let refusal =
+            Answer { status: 503, body: r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable"}"#.into() };
+        let name = "SendMessageBatch";
+        self.world
+            .call(&self.process, Call { service: Service::Queue, name, about, carry_out, refusal, shows })
             .await
     }
 }

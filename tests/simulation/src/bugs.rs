@@ -41,9 +41,10 @@ const PEOPLE: &str = "functions/headroom/src/table/people.rs";
 const BREAKER: &str = "functions/headroom/src/core/breaker.rs";
 const HEALTH: &str = "functions/headroom/src/core/health.rs";
 const CAMPAIGNS: &str = "functions/headroom/src/flows/campaigns.rs";
+const ANNOUNCE: &str = "functions/headroom/src/flows/announce.rs";
 
 /// All of them.
-pub const BUGS: [Bug; 95] = [
+pub const BUGS: [Bug; 99] = [
     Bug {
         name: "line freed on any error of the dial",
         file: DIAL,
@@ -635,6 +636,42 @@ pub const BUGS: [Bug; 95] = [
         file: "functions/headroom/src/table/campaigns.rs",
         good: "        0 => (\"attribute_not_exists(cb_made)\", update),",
         bad: "        0 => (\"attribute_exists(pk)\", update),",
+    },
+    Bug {
+        name: "an end is taken for told before it is on the queue",
+        file: ANNOUNCE,
+        good: "        let told = self.send_events(&texts).await?;",
+        bad: "        for (claim, _) in &ends {
+            self.table.lead_told(claim).await?;
+        }
+        let told = self.send_events(&texts).await?;",
+    },
+    Bug {
+        name: "a batch that SQS took in part is taken for told",
+        file: ANNOUNCE,
+        good: "            told.extend(sent?.into_iter().map(|place| nth * AT_ONCE + place));",
+        bad: "            let few = sent.map(|_| AT_ONCE.min(events.len() - nth * AT_ONCE))?;
+            told.extend((0..few).map(|place| nth * AT_ONCE + place));",
+    },
+    Bug {
+        name: "ends of leads that held no line are told to nobody",
+        file: LEADS,
+        good: "                .update_expression(\"SET st = :failed, reason = :reason, q = :untold\")
+                .expression_attribute_values(\":untold\", untold),
+            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q\"),
+        };
+        let sent = end",
+        bad: "                .update_expression(\"SET st = :failed, reason = :reason REMOVE q\")
+                .set_table_name(untold.as_s().ok().map(|_| self.name.clone())),
+            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q\"),
+        };
+        let sent = end",
+    },
+    Bug {
+        name: "a campaign's event that comes while others are told is lost",
+        file: "functions/headroom/src/table/events.rs",
+        good: "            .condition_expression(\"ev = :told\")",
+        bad: "            .condition_expression(\"ev = :told OR attribute_exists(ev)\")",
     },
 ];
 

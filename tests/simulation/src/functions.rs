@@ -17,6 +17,7 @@ use headroom::flows::health::HealthStatus;
 use headroom::flows::operate::Asked;
 use headroom::flows::orgs::Org;
 use headroom::flows::{App, Memory, aws_patience, main_pool};
+use headroom::outlet::Outlet;
 use headroom::table::Table;
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
@@ -116,11 +117,16 @@ impl World {
             id: SIBLING_ID.parse().expect("an id"),
             vapi: Some(vapi(SIBLING_KEY)),
         });
+        let sqs = aws_sdk_sqs::Client::from_conf(sqs);
+        let tells = matches!(process.function, Function::Dispatcher | Function::Reconciler);
+        let outlet = (self.plan.events && tells)
+            .then(|| Outlet::new(sqs.clone(), "http://aws.invalid/000000000000/events"));
         App {
             table: Table::new(aws_sdk_dynamodb::Client::from_conf(dynamo), TABLE, main_pool())
-                .with_sizes(self.plan.sizes),
+                .with_sizes(self.plan.sizes)
+                .announcing(self.plan.events),
             vapi: vapi(MAIN_KEY),
-            wake: WakeQueue::new(aws_sdk_sqs::Client::from_conf(sqs), "http://aws.invalid/000000000000/wake"),
+            wake: WakeQueue::new(sqs, "http://aws.invalid/000000000000/wake"),
             clock: Arc::new(ProcessClock { of: self.clock, skew: process.skew }),
             nonce,
             timers: timers.clone(),
@@ -131,6 +137,7 @@ impl World {
             memory: Memory::default(),
             calling_hours: self.plan.hours.law(),
             often: self.plan.often,
+            outlet,
         }
     }
 

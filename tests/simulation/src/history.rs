@@ -369,8 +369,8 @@ impl World {
         let promises = lock(&self.promises);
         let leads: usize = self.plan.campaigns.iter().map(|campaign| campaign.leads.len()).sum();
         promises.leads.len() == leads
-            && promises.leads.values().all(|lead| lead.is_over())
-            && promises.campaigns.values().all(|campaign| is_over(&campaign.state))
+            && promises.leads.values().all(|lead| lead.is_over() && !lead.is_untold())
+            && promises.campaigns.values().all(|campaign| is_over(&campaign.state) && campaign.untold == 0)
     }
 
     /// What an operator does when all is well again: looks after dead letters and paused campaigns.

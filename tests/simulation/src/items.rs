@@ -230,6 +230,8 @@ pub struct Lead {
     pub(crate) attempts: i64,
     pub(crate) token: Option<String>,
     pub(crate) reason: Option<String>,
+    /// Where in the index it is.
+    pub(crate) queue: Option<String>,
 }
 
 /// A campaign, as the item says.
@@ -240,6 +242,8 @@ pub struct CampaignSeen {
     pub(crate) leads: Option<i64>,
     pub(crate) done: i64,
     pub(crate) failed: i64,
+    /// Events that are still to be told.
+    pub(crate) untold: usize,
 }
 
 /// What a server message says, as much as is checked and shown.
@@ -367,6 +371,7 @@ impl Lead {
             attempts: number(item, "att"),
             token: text(item, "tok"),
             reason: text(item, "reason"),
+            queue: text(item, "q"),
         }
     }
 
@@ -378,6 +383,11 @@ impl Lead {
     /// Whether it ended with its campaign. The ledger does not count it.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.state == "failed" && self.reason.as_deref() == Some("cancelled")
+    }
+
+    /// Whether its end is still to be told.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.queue.as_deref().is_some_and(|queue| queue.starts_with("E#"))
     }
 
     /// Whether a claim of it holds a line.

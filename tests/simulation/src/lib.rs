@@ -32,6 +32,7 @@ pub mod clock;
 pub mod conditions;
 pub mod confluence;
 pub mod dynamo;
+mod events;
 pub mod faults;
 pub mod functions;
 pub mod history;

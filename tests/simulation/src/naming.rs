@@ -49,6 +49,7 @@ pub fn of_dynamo(request: &Request) -> &'static str {
         "TransactWriteItems" if request.text.contains("SET cb = :at") => "promise",
         "TransactWriteItems" => "count_message",
         "Query" if json["IndexName"].is_string() => match text("KeyConditionExpression") {
+            keys if keys.contains(":untold") => "untold_leads",
             keys if keys.contains("BETWEEN") => "due_between",
             keys if keys.contains("due") => "ready_leads",
             _ => "first_due",
@@ -122,7 +123,9 @@ fn of_ledger(update: &str, condition: &str) -> &'static str {
 
 fn of_lead(json: &Value, update: &str) -> &'static str {
     let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
-    if update.contains("st = :dialing") {
+    if update == "REMOVE q" {
+        "lead_told"
+    } else if update.contains("st = :dialing") {
         "claim"
     } else if update.contains("st = :live") {
         "bind"
@@ -165,6 +168,7 @@ fn of_campaign(json: &Value, update: &str) -> &'static str {
     let gives = |name: &str| json["ExpressionAttributeValues"].get(name).is_some();
     match update {
         update if update.contains("kpi = :kpi") => "keep_figures",
+        "REMOVE ev" => "campaign_told",
         update if update.contains(":total") => "finish_campaign",
         update if update.contains("lanes = ") => "note_lanes",
         update if update.contains("st = :to") => "change_campaign",

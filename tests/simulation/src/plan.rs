@@ -170,6 +170,8 @@ pub struct Plan {
     pub backfill: bool,
     /// How its campaigns live.
     pub life: Life,
+    /// Whether somebody is told what happens.
+    pub events: bool,
 }
 
 /// A message that can never be read.
@@ -339,6 +341,7 @@ impl Plan {
             aftermath: Duration::from_secs(480),
             rejects: ["sales.outbound", "*.outbound", "", "", ""][c.usize(0..5)],
             life: Life::default(),
+            events: fastrand::Rng::with_seed(seed ^ 0x00e7_e275).bool(),
         };
         plan.telephony.setup_failure = failing.unwrap_or(plan.telephony.setup_failure);
         if plan.sibling.is_some() && o.u8(0..4) > 0 {

@@ -103,6 +103,7 @@ pub fn scenarios() -> Vec<Scenario> {
             hours: Hours::default(),
             backfill: true,
             life: Default::default(),
+            events: true,
         }
     };
     let callers = Traffic { inbound_per_hour: 60.0, ask_assistant: true, ..Traffic::default() };

@@ -11,6 +11,7 @@ use serde_json::Value;
 use vapi_sim::{CallTruth, Sim};
 
 use crate::callbacks::Callbacks;
+use crate::events::Events;
 use crate::hours::Hours;
 use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
 use crate::kpi::Figures;
@@ -109,6 +110,8 @@ pub struct Promises {
     pub(crate) turns: Turns,
     /// What campaigns' calls came to.
     figures: Figures,
+    /// What others were told.
+    pub(crate) events: Events,
     checks: u64,
     /// If they are to be kept.
     moments: Option<Vec<Moment>>,
@@ -167,16 +170,23 @@ impl Promises {
                 let turn = Timestamp::from_microsecond(number(item, "due")).unwrap_or(now);
                 self.calling.gave_up(campaign, &text(item, "num").unwrap_or_default(), turn, now)?;
             }
-            self.callbacks.lead_written(by, &(code.to_owned(), reference.to_owned()), item)?;
-            self.lead_written(by, code.to_owned(), reference.to_owned(), Lead::of(item), now)
+            let (at, lead) = ((code.to_owned(), reference.to_owned()), Lead::of(item));
+            self.callbacks.lead_written(by, &at, item)?;
+            self.events.lead_written(&at, &lead);
+            self.lead_written(by, at.0, at.1, lead, now)
         } else if let Some(code) = sk.strip_prefix("C#") {
             let seen = CampaignSeen {
                 state: text(item, "st").unwrap_or_default(),
                 leads: item.get("leads").map(|_| number(item, "leads")),
                 done: number(item, "done"),
                 failed: number(item, "failed"),
+                untold: item["ev"]["L"].as_array().map_or(0, Vec::len),
             };
             self.callbacks.campaign_written(code, item);
+            let was_over = self.campaigns.get(code).is_some_and(|before| is_over(&before.state));
+            if is_over(&seen.state) && !was_over {
+                self.events.campaign_over(code);
+            }
             self.turns.campaign_written(code, &seen.state, now);
             self.figures.written(code, item);
             self.campaigns.insert(code.to_owned(), seen);
@@ -703,6 +713,7 @@ impl Promises {
                 leads: Some(accepted as i64),
                 done: over("done"),
                 failed: over("failed"),
+                untold: 0,
             };
             ensure(campaign == Some(&counted), "P4", || {
                 format!("a campaign says {campaign:?}, its leads say {counted:?}")
@@ -722,6 +733,6 @@ impl Promises {
                 format!("{counted} attempts are counted, {rang} calls were made")
             })?;
         }
-        Ok(())
+        self.events.at_end()
     }
 }

@@ -143,6 +143,7 @@ fn calm(seed: u64, busy: bool) -> Plan {
         hours: Hours::default(),
         backfill: false,
         life: Default::default(),
+        events: false,
     }
 }
 

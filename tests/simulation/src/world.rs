@@ -14,6 +14,7 @@ use vapi_sim::{CallTruth, Config, Org, Sim, Webhook, WebhookAuth};
 
 use crate::clock::TrueClock;
 use crate::dynamo::{Answer, Dynamo, Request};
+use crate::events::Events;
 use crate::faults::{Faults, Script};
 use crate::functions::{Functions, SECRET};
 use crate::history::{History, Setup};
@@ -109,6 +110,7 @@ impl World {
         });
         lock(&world.promises).turns.shows = world.plan.shows_turns();
         lock(&world.promises).know_bounds(&world.plan);
+        lock(&world.promises).events = Events::new(world.plan.events);
         let webhook =
             Webhook { url: "http://headroom.invalid/vapi".into(), auth: WebhookAuth::Hmac(SECRET.into()) };
         let sibling = world.plan.sibling.as_ref().map(|sibling| Org {

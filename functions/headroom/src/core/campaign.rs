@@ -317,6 +317,8 @@ pub struct Campaign {
     pub sweep: Sweep,
     /// What its calls came to.
     pub kpi: Figures,
+    /// What happened to it that others are still to be told, as [`super::event::Event::text`] has it.
+    pub untold: Vec<String>,
 }
 
 /// A lead as a message brings it in.

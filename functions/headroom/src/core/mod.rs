@@ -26,6 +26,7 @@ pub mod breaker;
 pub mod callback;
 pub mod campaign;
 pub mod ended;
+pub mod event;
 pub mod fair;
 pub mod feasible;
 pub mod health;

@@ -495,6 +495,7 @@ mod tests {
             callbacks: Default::default(),
             sweep: Default::default(),
             kpi: Default::default(),
+            untold: Vec::new(),
         }
     }
 

@@ -220,7 +220,7 @@ impl App {
             if campaign.state == CampaignState::Finished && !self.is_closed(&campaign).await? {
                 continue;
             }
-            if self.table.promise(&lead, &campaign, due, &heard).await? {
+            if self.table.promise(&lead, &campaign, (due, now), &heard).await? {
                 tracing::info!(
                     campaign.id = %campaign.spec.id,
                     line.key = %lead.claim(),

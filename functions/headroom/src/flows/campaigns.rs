@@ -75,6 +75,8 @@ const WRITES_AT_ONCE: usize = 32;
 const LATE: SignedDuration = SignedDuration::from_hours(24);
 /// After this a sweep that found none to move though the index shows some looks again.
 const INDEX_LAG: Duration = Duration::from_secs(1);
+/// After this one that could not tell how its campaign's leads ended looks again.
+const UNTOLD: Duration = Duration::from_secs(30);
 
 impl App {
     /// Does what `by` wants of a campaign. Returns it as it is then. What is so already is no change, and leaves no record.
@@ -178,7 +180,7 @@ impl App {
         {
             return match campaign.state {
                 CampaignState::Cancelled => self.table.recancel_campaign(&campaign.code).await,
-                _ => self.table.reopen_campaign(&campaign.code).await,
+                _ => self.table.reopen_campaign(campaign, self.clock.now()).await,
             };
         }
         Ok(false)
@@ -260,6 +262,12 @@ impl Holder<'_> {
                 // In their old order, and none of them later than now.
                 .map(|(lead, turn)| ((&lead.lead, lead.lane), turn.due.min(now)))
                 .collect();
+            // Ready again, they would not show any more that they had ended.
+            let untold: Vec<&Lead> =
+                leads.iter().filter(|(_, turn)| turn.is_untold).map(|(lead, _)| lead).collect();
+            if !self.app.tell_ends(&self.campaign, &untold).await? {
+                return self.let_go().await.map(|()| Some(UNTOLD));
+            }
             let mut moved = 0;
             for few in chosen.chunks(WRITES_AT_ONCE) {
                 let moves =

@@ -201,7 +201,7 @@ impl App {
             }
             Dialed::BadCampaign { message } => {
                 let reason = format!("{message}. Mend the cause, then resume the campaign");
-                if self.table.pause_campaign(&claim.campaign, &reason, self.clock.now()).await? {
+                if self.table.pause_campaign(campaign, &reason, self.clock.now()).await? {
                     tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
                 self.undo(pool, lead, lease, None).await

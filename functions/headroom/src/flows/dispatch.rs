@@ -30,6 +30,7 @@ use crate::table::TableError;
 use crate::table::ledger::Taken;
 
 use super::App;
+use super::announce::Share;
 use super::dial::{Dial, LOOK_AGAIN};
 use super::reject::rejects;
 
@@ -60,13 +61,20 @@ impl App {
         // The list before the pool: whom it names has what room the pool says, or more.
         let look = self.look().await?;
         let pool = self.spread_lines(self.table.read_pool().await?).await?;
+        // Beside the dialing, which waits for nobody who listens.
+        let (telling, listed) = (self.clone(), self.outlet.as_ref().map(|_| look.campaigns.clone()));
+        let told = async move {
+            if let Some(campaigns) = listed {
+                telling.announce(&campaigns, Share::Some, until).await;
+            }
+        };
         let (dials, done) = (JoinSet::new(), Dispatched::default());
         let mut dispatch = Dispatch { app: self, look, pool, dials, done, until };
         let is_swept = |campaign: &&Campaign| {
             matches!(campaign.state, CampaignState::Cancelling | CampaignState::Rerunning { .. })
         };
         let swept: Vec<Campaign> = dispatch.look.campaigns.iter().filter(is_swept).cloned().collect();
-        let mut result = dispatch.serve().await;
+        let (mut result, ()) = futures::future::join(dispatch.serve(), told).await;
         for campaign in &swept {
             if result.is_ok() {
                 result = self.sweep(campaign, until).await;
@@ -96,7 +104,7 @@ impl App {
             "there is no key for the organisation {org}: name it in HEADROOM_ORGS, give its key in HEADROOM_VAPI_KEY, \
              then resume the campaign"
         );
-        if self.table.pause_campaign(&campaign.code, &reason, self.clock.now()).await? {
+        if self.table.pause_campaign(campaign, &reason, self.clock.now()).await? {
             tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
         }
         Ok(())
@@ -114,8 +122,12 @@ impl App {
     /// The same, for one of whose leads none is ready and none holds a line, as far as is known.
     async fn finish(&self, campaign: &Campaign, pool: &Pool) -> Result<(), TableError> {
         let counted = self.table.count_leads(&campaign.code).await?;
-        if counted.all_over() && self.table.finish_campaign(campaign, counted).await? {
+        if counted.all_over() && self.table.finish_campaign(campaign, counted, self.clock.now()).await? {
             self.table.close_campaign(pool, &campaign.code).await?;
+            if self.table.announces() {
+                // Its last event is told by the next dispatcher.
+                self.wake_dispatcher(std::time::Duration::ZERO).await;
+            }
             tracing::info!(
                 campaign.id = %campaign.spec.id,
                 leads = counted.total,

@@ -106,7 +106,7 @@ impl App {
         let campaigns = self.table.list_campaigns().await?;
         let concerned = campaigns.iter().filter(|campaign| campaign.spec.org.as_ref() == org);
         for campaign in concerned.filter(|campaign| campaign.state == CampaignState::Running) {
-            if self.table.pause_campaign(&campaign.code, reason, self.clock.now()).await? {
+            if self.table.pause_campaign(campaign, reason, self.clock.now()).await? {
                 tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused with its account");
             }
         }

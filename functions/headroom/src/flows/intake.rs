@@ -136,7 +136,7 @@ impl App {
                 && campaign.leads > Some(campaign.settled.0 + campaign.settled.1)
             {
                 match campaign.state {
-                    CampaignState::Finished => self.table.reopen_campaign(&code).await?,
+                    CampaignState::Finished => self.table.reopen_campaign(&campaign, now).await?,
                     // They end as those before them did.
                     CampaignState::Cancelled => self.table.recancel_campaign(&code).await?,
                     CampaignState::Draft

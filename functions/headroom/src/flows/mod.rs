@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`intake`] | dispatcher | a campaign message | leads that are ready |
 //! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
+//! | [`announce`] | dispatcher, reconciler | what has happened | events on their queue |
 //! | [`campaigns`] | console, dispatcher | a person's wish | a campaign's state, and its leads moved on |
 //! | [`callable`] | dispatcher | ready leads | those that may be called now |
 //! | [`callbacks`] | webhook, console | when a person wants to be called | a promise, kept or missed |
@@ -27,6 +28,7 @@
 //! outcome, then the call's record, then frees the line. While a line is held, the pass finds its
 //! call again; a lead is never without both a place in the queue and a line.
 
+pub mod announce;
 pub mod backfill;
 pub mod calibrate;
 pub mod callable;
@@ -67,6 +69,7 @@ use crate::core::people::Often;
 use crate::core::pool::Policy;
 use crate::core::timers::Timers;
 use crate::logging::chain;
+use crate::outlet::Outlet;
 use crate::table::{Table, TableError};
 use crate::vapi::{Vapi, VapiError};
 use crate::wake::WakeQueue;
@@ -117,6 +120,8 @@ pub struct App {
     pub calling_hours: CallingHours,
     /// Most calls to one person.
     pub often: Often,
+    /// Where events go, for those who tell them; what is to be told is [`Table::announcing`]'s to say.
+    pub outlet: Option<Outlet>,
 }
 
 /// The pool that a function serves. One stack is one pool.
@@ -154,7 +159,8 @@ impl App {
     /// Connects a function to the world it is configured for, and prepares it.
     pub async fn connect(aws: &SdkConfig, access: &Access, lines: Lines) -> Result<Self, StartError> {
         let timers = Timers::default();
-        let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool());
+        let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool())
+            .announcing(lines.announces);
         let vapi = Vapi::new(&access.vapi_url, &access.keys.main, timers.clone())?;
         let orgs = Org::all(&access.vapi_url, &access.keys, lines.orgs, &timers)?;
         let app = Self {
@@ -171,9 +177,15 @@ impl App {
             memory: Memory::default(),
             calling_hours: lines.calling_hours,
             often: lines.often,
+            outlet: None,
         };
         app.prepare().await?;
         Ok(app)
+    }
+
+    /// The same for a function that tells what happens.
+    pub fn telling(self, outlet: Option<Outlet>) -> Self {
+        Self { outlet, ..self }
     }
 
     /// Opens the connections, so that the first invocation does not, and makes sure that the pool exists.

@@ -19,6 +19,7 @@ use crate::table::ledger::LeadEnd;
 use crate::vapi::calls::{Call, Listing};
 
 use super::App;
+use super::announce::Share;
 use super::observe::{Effect, held_claims};
 use super::orgs::Listings;
 use super::settle::lead_end;
@@ -53,12 +54,30 @@ const LONGEST_LOOK_BACK: SignedDuration = SignedDuration::from_hours(1);
 const DUE_WAKES: i32 = 20;
 /// The longest call that Vapi allows: the bound on calls that Headroom did not start.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(12);
+/// How long a pass goes on telling what has happened: the function's time is up some seconds later.
+const TIME_TO_TELL: SignedDuration = SignedDuration::from_secs(25);
 /// Why a lead is over whose call nobody can tell anything about.
 const LOST_FROM_SIGHT: &str = "no proof of its end until the ceiling";
 
 impl App {
-    /// One pass.
+    /// One pass. Whatever goes wrong with it, what has happened is told.
     pub async fn reconcile(&self) -> Result<Pass, TableError> {
+        let pass = self.make_right().await;
+        if self.outlet.is_some() {
+            // As they are now: some have finished in this pass.
+            match self.table.list_campaigns().await {
+                Ok(campaigns) => {
+                    self.announce(&campaigns, Share::All, self.clock.now() + TIME_TO_TELL).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "events not told; the next pass tells them")
+                }
+            }
+        }
+        pass
+    }
+
+    async fn make_right(&self) -> Result<Pass, TableError> {
         self.table.ensure_pool(self.policy).await?;
         let pool = self.spread_lines(self.follow_policy(self.table.read_pool().await?).await?).await?;
         let campaigns = self.table.list_campaigns().await?;

@@ -71,7 +71,7 @@ impl App {
             }
             Consequence::PauseCampaign => {
                 let reason = paused();
-                if self.table.pause_campaign(&lead.campaign, &reason, now).await? {
+                if self.table.pause_campaign(&campaign, &reason, now).await? {
                     tracing::warn!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
             }

@@ -19,12 +19,13 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem, Update};
 use jiff::Timestamp;
 
-use super::attributes::{Reader, n, s};
+use super::attributes::{Reader, n, s, texts};
 use super::both::Both;
 use super::leads::{BACK_IN_LANE, Settling, Step, due_us, lead_of, pk, queue, sk, step_of};
 use super::{Conditional as _, Table, TableError};
 use crate::core::callback::{Fate, Heard, Tally};
 use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::event::{Event, What};
 use crate::core::fair::Lane;
 use crate::core::ids::{CallId, CampaignCode, MessageCode};
 use crate::core::kpi::Ended;
@@ -49,12 +50,13 @@ impl Table {
     /// promised now.
     ///
     /// A transaction: the lead and its campaign's counts. Condition: the lead is where `seen` says, in the same claim, and
-    /// has heard of nothing since; the campaign is in the state of `campaign`.
+    /// has heard of nothing since; the campaign is in the state of `campaign`. That the lead had ended is among what the
+    /// campaign has to tell, where somebody listens.
     pub async fn promise(
         &self,
         seen: &Lead,
         campaign: &Campaign,
-        at: Timestamp,
+        (at, now): (Timestamp, Timestamp),
         heard: &Heard,
     ) -> Result<bool, TableError> {
         let under_way = seen.lease().is_some();
@@ -110,12 +112,22 @@ impl Table {
             .campaign_counted(&campaign.code, &counters)
             .condition_expression("st = :st")
             .expression_attribute_values(":st", s(campaign.state.name()));
+        let mut set = counted.get_update_expression().clone().unwrap_or_default();
+        let (code, id) = (&campaign.code, &campaign.spec.id);
+        // Ready again, the lead shows no more that it had ended.
+        let mut events: Vec<String> = Event::of_lead(seen, id, now).map(|ended| ended.text()).into_iter().collect();
         if campaign.state == CampaignState::Finished {
-            let set = counted.get_update_expression().clone().unwrap_or_default();
-            counted = counted
-                .update_expression(format!("{set}, st = :running"))
-                .expression_attribute_values(":running", s("running"));
+            set.push_str(", st = :running");
+            counted = counted.expression_attribute_values(":running", s("running"));
+            events.push(Event::of_campaign(code, id, now, What::Resumed { by: None }).text());
         }
+        if self.announces && !events.is_empty() {
+            set.push_str(", ev = list_append(if_not_exists(ev, :no_ev), :ev)");
+            counted = counted
+                .expression_attribute_values(":no_ev", texts(Vec::<String>::new()))
+                .expression_attribute_values(":ev", texts(events));
+        }
+        let counted = counted.update_expression(set);
         let counted = counted.build().expect("the table, the key and the update are given");
         let both = [
             TransactWriteItem::builder().update(lead).build(),
@@ -147,6 +159,9 @@ impl Table {
         settling.values.insert(":cb".into(), due_us(promise.at));
         settling.values.insert(":made".into(), n(promise.claim));
         let is_again = matches!(outcome, Outcome::Again { .. });
+        if let Some(untold) = self.untold_queue().filter(|_| !is_again) {
+            settling.mark_untold(untold);
+        }
         if fate == Fate::Stands {
             if is_again {
                 settling.set.push_str(", ");

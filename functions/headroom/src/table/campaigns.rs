@@ -12,9 +12,12 @@ use jiff::Timestamp;
 use super::attributes::{Item, Reader, ms, n, s, texts};
 use super::both::Both;
 use super::callbacks::tally_of;
+use super::events::{event_value, untold_of};
 use super::kpi::figures_of;
+use super::leads::LeadCount;
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
+use crate::core::event::{Event, What};
 use crate::core::fair::Lanes;
 use crate::core::ids::{CampaignCode, CampaignId, LeadRef, MessageCode};
 use crate::core::life::{ACTS, Act, Sweep};
@@ -75,6 +78,14 @@ impl Table {
             .item("failed", n(0))
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = match self.announces && *state == CampaignState::Running {
+            true => {
+                let started = What::Started { by: None };
+                let event = Event::of_campaign(&CampaignCode::of(&spec.id), &spec.id, now, started);
+                put.item("ev", event_value(&event))
+            }
+            false => put,
+        };
         match put.send().await.outcome("store a campaign", |_| None)? {
             Written::Applied(_) => Ok(Opened::New),
             Written::Refused(item) => {
@@ -177,10 +188,12 @@ impl Table {
     }
 
     /// finished → running: leads have come since. Returns whether it was finished.
-    pub async fn reopen_campaign(&self, code: &CampaignCode) -> Result<bool, TableError> {
-        let sent = self
-            .campaign(code)
-            .update_expression("SET st = :running ADD reopened :one")
+    pub async fn reopen_campaign(&self, campaign: &Campaign, now: Timestamp) -> Result<bool, TableError> {
+        let Campaign { code, spec, .. } = campaign;
+        let event = Event::of_campaign(code, &spec.id, now, What::Resumed { by: None });
+        let (told, update) = self.with_event(self.campaign(code), Some(event));
+        let sent = update
+            .update_expression(format!("SET st = :running{told} ADD reopened :one"))
             .expression_attribute_values(":one", n(1))
             .condition_expression("st = :finished")
             .expression_attribute_values(":finished", s("finished"))
@@ -207,13 +220,18 @@ impl Table {
     /// running → paused, by Headroom itself. Live calls go on (P6). Returns whether it was running.
     pub async fn pause_campaign(
         &self,
-        code: &CampaignCode,
+        campaign: &Campaign,
         reason: &str,
         now: Timestamp,
     ) -> Result<bool, TableError> {
-        let sent = self
-            .campaign(code)
-            .update_expression("SET st = :paused, reason = :reason, paused_at = :at REMOVE paused_by")
+        let Campaign { code, spec, .. } = campaign;
+        let paused = What::Paused { reason: reason.to_owned(), by: None };
+        let event = Event::of_campaign(code, &spec.id, now, paused);
+        let (told, update) = self.with_event(self.campaign(code), Some(event));
+        let sent = update
+            .update_expression(format!(
+                "SET st = :paused, reason = :reason, paused_at = :at{told} REMOVE paused_by"
+            ))
             .expression_attribute_values(":at", ms(now))
             .condition_expression("st = :running")
             .expression_attribute_values(":paused", s("paused"))
@@ -235,7 +253,11 @@ impl Table {
         act: &Act,
     ) -> Result<Changed, TableError> {
         let (mut set, mut remove) = (String::from("SET st = :to"), vec!["swept_until", "swept"]);
-        let mut update = self.campaign(&seen.code).expression_attribute_values(":to", s(to.name()));
+        let event = What::of_change(&seen.state, to, &act.by)
+            .map(|what| Event::of_campaign(&seen.code, &seen.spec.id, act.at, what));
+        let (told, update) = self.with_event(self.campaign(&seen.code), event);
+        set.push_str(told);
+        let mut update = update.expression_attribute_values(":to", s(to.name()));
         match to {
             CampaignState::Paused { reason, by, at } => {
                 set.push_str(", reason = :reason, paused_by = :by, paused_at = :at");
@@ -384,11 +406,7 @@ impl Table {
     ///
     /// Condition: this rerun's leads were still being made ready, and none was promised a call since the campaign was read.
     /// Returns whether it runs again by this.
-    pub async fn run_again(
-        &self,
-        campaign: &Campaign,
-        counted: super::leads::LeadCount,
-    ) -> Result<bool, TableError> {
+    pub async fn run_again(&self, campaign: &Campaign, counted: LeadCount) -> Result<bool, TableError> {
         let (promises, update) = same_promises(campaign, self.campaign(&campaign.code));
         let sent = update
             .update_expression(
@@ -414,7 +432,8 @@ impl Table {
     pub async fn finish_campaign(
         &self,
         campaign: &Campaign,
-        counted: super::leads::LeadCount,
+        counted: LeadCount,
+        now: Timestamp,
     ) -> Result<bool, TableError> {
         let Some(leads) = campaign.leads else { return Ok(false) };
         let over = match campaign.state {
@@ -428,11 +447,15 @@ impl Table {
         };
         let (run, update) = self.in_run(campaign);
         let (promises, update) = same_promises(campaign, update);
+        let LeadCount { total, done, failed } = counted;
+        let finished = What::Finished { state: over.name().to_owned(), leads: total, done, failed };
+        let event = Event::of_campaign(&campaign.code, &campaign.spec.id, now, finished);
+        let (told, update) = self.with_event(update, Some(event));
         let sent = update
-            .update_expression(
-                "SET st = :over, leads = :total, done = :done, failed = :failed REMOVE swept_until, swept, \
-                 cb_done, cb_failed",
-            )
+            .update_expression(format!(
+                "SET st = :over, leads = :total, done = :done, failed = :failed{told} REMOVE swept_until, swept, \
+                 cb_done, cb_failed"
+            ))
             .condition_expression(format!("st = :from AND leads = :leads AND {run} AND {promises}"))
             .expression_attribute_values(":over", s(over.name()))
             .expression_attribute_values(":from", s(campaign.state.name()))
@@ -503,6 +526,7 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
             moved: read.number_if("swept")?.unwrap_or_default(),
         },
         kpi: figures_of(&read)?,
+        untold: untold_of(&read)?,
     })
 }
 

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::both::Both;
+use super::events::is_untold;
 use super::kpi::{came_attribute, only};
 use super::ledger::pool_of;
 use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
@@ -514,6 +515,11 @@ impl Table {
             settling.set.push_str(BACK_IN_LANE);
             settling.values.insert(":q".into(), queue(&claim.campaign, Lane::Normal));
         }
+        if let Some(untold) = self.untold_queue()
+            && !matches!(outcome, Outcome::Again { .. })
+        {
+            settling.mark_untold(untold);
+        }
         settling.condition.push_str(" AND attribute_not_exists(cb)");
         let step = self.settle_step(claim, settling).send().await;
         step_of(step.outcome("settle a lead", |output| output.attributes)?)
@@ -539,11 +545,15 @@ impl Table {
         shard: u8,
         reason: &str,
     ) -> Result<EndedReady, TableError> {
-        let end = Update::builder()
-            .table_name(&self.name)
-            .key("pk", pk(&next.campaign))
-            .key("sk", sk(&next.lead))
-            .update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim")
+        let end =
+            Update::builder().table_name(&self.name).key("pk", pk(&next.campaign)).key("sk", sk(&next.lead));
+        let end = match self.untold_queue() {
+            Some(untold) => end
+                .update_expression("SET st = :failed, reason = :reason, q = :untold REMOVE cb, cb_claim")
+                .expression_attribute_values(":untold", untold),
+            None => end.update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim"),
+        };
+        let end = end
             .condition_expression("st = :ready AND claims = :before")
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
@@ -642,13 +652,15 @@ impl Table {
         lead: &LeadRef,
         run: u32,
     ) -> Result<bool, TableError> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", pk(campaign))
-            .key("sk", sk(lead))
-            .update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim")
+        let end =
+            self.client.update_item().table_name(&self.name).key("pk", pk(campaign)).key("sk", sk(lead));
+        let end = match self.untold_queue() {
+            Some(untold) => end
+                .update_expression("SET st = :failed, reason = :reason, q = :untold REMOVE cb, cb_claim")
+                .expression_attribute_values(":untold", untold),
+            None => end.update_expression("SET st = :failed, reason = :reason REMOVE q, cb, cb_claim"),
+        };
+        let sent = end
             .condition_expression("st = :ready AND (attribute_not_exists(run) OR run <= :run)")
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
@@ -664,7 +676,7 @@ impl Table {
     /// ready now.
     ///
     /// Condition: failed, and not made ready by this rerun, or a later one, before: once it has failed again, it stays
-    /// so.
+    /// so. Where somebody listens, its end has been told.
     pub async fn rerun_lead(
         &self,
         campaign: &CampaignCode,
@@ -683,7 +695,11 @@ impl Table {
                  claims = claims + :one REMOVE {}",
                 Missed::ALL.map(tried_attribute).join(", ")
             ))
-            .condition_expression("st = :failed AND (attribute_not_exists(run) OR run < :run)")
+            .condition_expression(if self.announces {
+                "st = :failed AND (attribute_not_exists(run) OR run < :run) AND attribute_not_exists(q)"
+            } else {
+                "st = :failed AND (attribute_not_exists(run) OR run < :run)"
+            })
             .expression_attribute_values(":failed", s("failed"))
             .expression_attribute_values(":ready", s("ready"))
             .expression_attribute_values(":q", queue(campaign, lane))
@@ -795,6 +811,12 @@ impl Settling {
         Self { set, remove: "deadline".into(), add, condition, names, values }
     }
 
+    /// The lead is over, and its end is to be told.
+    pub(super) fn mark_untold(&mut self, untold: AttributeValue) {
+        self.set.push_str(", q = :end_untold");
+        self.values.insert(":end_untold".into(), untold);
+    }
+
     /// The update as a whole.
     pub(super) fn expression(&self) -> String {
         format!("{} REMOVE {}{}", self.set, self.remove, self.add)
@@ -810,6 +832,8 @@ pub struct Turn {
     pub lane: Lane,
     /// Why its latest call ended, if one has.
     pub reason: Option<String>,
+    /// Whether it is over, and others are still to be told.
+    pub is_untold: bool,
 }
 
 /// A campaign's leads, counted.
@@ -847,6 +871,7 @@ fn turn_of(item: &Item) -> Result<Turn, TableError> {
         due: due_of(&read)?,
         lane: if item.contains_key("cb") { Lane::Callback } else { own_lane(&read)? },
         reason: read.text_if("reason")?.map(str::to_owned),
+        is_untold: is_untold(&read)?,
     })
 }
 
@@ -874,7 +899,7 @@ fn due_of(read: &Reader<'_>) -> Result<Timestamp, TableError> {
     Timestamp::from_microsecond(read.number("due")?).map_err(|_| read.error("due", "is not an instant"))
 }
 
-fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {
+pub(super) fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {
     let reference = read.text("sk")?.strip_prefix("L#").and_then(|text| text.parse().ok());
     reference.ok_or_else(|| read.error("sk", "is not a lead's"))
 }

@@ -23,7 +23,8 @@
 //! | usage of one hour, and the checkpoint | `USAGE#main` | `H#<hour>`, `CHECKPOINT` | [`usage`] |
 //!
 //! The index `ready` (`q`, `due`) holds the leads that are ready, oldest first, and no others: a
-//! claimed lead has no `q`. A campaign's warm leads are in a lane of their own there, under another `q`, and so are those
+//! claimed lead has no `q`; and, where somebody listens, the leads whose end is still to be told ([`events`]), under a `q`
+//! of their own. A campaign's warm leads are in a lane of their own there, under another `q`, and so are those
 //! who are promised a call; its item says (`lanes`, `cb_made`) whether there may be some, so that nobody else pays a query
 //! for them.
 //!
@@ -38,6 +39,7 @@ pub mod callbacks;
 pub mod calls;
 pub mod campaigns;
 pub mod changes;
+pub mod events;
 pub mod health;
 pub mod kpi;
 pub mod leads;
@@ -113,18 +115,36 @@ pub struct Table {
     name: String,
     pool: PoolId,
     sizes: Sizes,
+    /// Whether what happens is to be told.
+    announces: bool,
 }
 
 impl Table {
     /// The table `name` as seen by `client`, for one pool.
     pub fn new(client: Client, name: impl Into<String>, pool: PoolId) -> Self {
         let config = client.config().to_builder().retry_classifier(Conflicts).build();
-        Self { client: Client::from_conf(config), name: name.into(), pool, sizes: Sizes::default() }
+        Self {
+            client: Client::from_conf(config),
+            name: name.into(),
+            pool,
+            sizes: Sizes::default(),
+            announces: false,
+        }
     }
 
     /// The same with items of the ledger of another size.
     pub fn with_sizes(self, sizes: Sizes) -> Self {
         Self { sizes, ..self }
+    }
+
+    /// The same where ends of leads and changes of campaigns are to be told ([`events`]), or not.
+    pub fn announcing(self, announces: bool) -> Self {
+        Self { announces, ..self }
+    }
+
+    /// Whether they are.
+    pub fn announces(&self) -> bool {
+        self.announces
     }
 
     /// The pool whose lines this table keeps.

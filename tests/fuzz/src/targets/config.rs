@@ -1,6 +1,8 @@
 //! The environment: what an operator writes into variables and parameters.
 
-use headroom::config::{Access, Callers, ConfigError, Environment, Lines, Operators};
+use headroom::config::{
+    Access, Callers, ConfigError, Environment, Lines, Listener, Listeners, Operators, Telling,
+};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -13,7 +15,7 @@ use crate::{bytes, pick, words};
 
 pub(super) const NAME: &str = "config";
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 24] = [
     "HEADROOM_TABLE",
     "HEADROOM_WAKE_QUEUE_URL",
     "HEADROOM_VAPI_URL",
@@ -32,6 +34,12 @@ const NAMES: [&str; 18] = [
     "HEADROOM_CALLING_HOURS",
     "HEADROOM_CALLS_PER_PERSON",
     "HEADROOM_CAMPAIGN_QUEUE_URL",
+    "HEADROOM_EVENTS",
+    "HEADROOM_EVENTS_QUEUE_URL",
+    "HEADROOM_EVENTS_SOURCE",
+    "HEADROOM_EVENTS_URL",
+    "HEADROOM_EVENTS_SECRETS",
+    "HEADROOM_EVENTS_BUS",
 ];
 
 pub(super) fn target() -> anyhow::Result<Target> {
@@ -47,7 +55,7 @@ pub(super) fn target() -> anyhow::Result<Target> {
 }
 
 fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
-    const GOOD: [&str; 18] = [
+    const GOOD: [&str; 24] = [
         "headroom",
         "https://sqs.us-east-1.amazonaws.com/000000000000/wake",
         "https://api.vapi.ai",
@@ -66,6 +74,12 @@ fn generate(kept: &[Frame], rng: &mut StdRng) -> Frame {
         r#"{"base":"none","rules":{"*":{"start":"08:00","end":"21:00"},"+33":null}}"#,
         "3/20",
         "https://sqs.us-east-1.amazonaws.com/000000000000/campaigns",
+        "true",
+        "https://sqs.us-east-1.amazonaws.com/000000000000/events",
+        "https://sqs.us-east-1.amazonaws.com/000000000000/events",
+        "https://example.com/hooks/headroom",
+        "one, two",
+        "",
     ];
     let mut frame = match kept {
         [] => Frame::default(),
@@ -102,7 +116,18 @@ fn run(input: &[u8]) -> Outcome {
         Lines::from_env(&environment).map(|_| ()),
         Callers::from_env(&environment).map(|_| ()),
         Operators::from_env(&environment).map(|_| ()),
+        Telling::from_env(&environment).map(|_| ()),
+        Listeners::from_env(&environment).map(|_| ()),
     ];
+    if let Ok(listeners) = Listeners::from_env(&environment)
+        && let Listener::Webhook(hook) = &listeners.listener
+    {
+        let is_open = hook.secrets.is_empty() || hook.secrets.iter().any(|secret| secret.reveal().is_empty());
+        ensure(!is_open, || "events that anybody could have signed".into())?;
+        let is_plain = hook.reveal().to_ascii_lowercase().starts_with("http:");
+        let is_here = hook.host().starts_with("127.") || ["localhost", "[::1]"].contains(&hook.host());
+        ensure(!is_plain || is_here || hook.host().starts_with('['), || "events in clear".into())?;
+    }
     if let Ok(lines) = Lines::from_env(&environment) {
         check_lines(&lines)?;
     }

@@ -109,6 +109,7 @@ fn plan() -> Plan {
         hours: Hours::default(),
         backfill: false,
         life: Default::default(),
+        events: false,
     }
 }
 
