@@ -58,6 +58,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: crate::do_not_call::DoNotCallCommand,
     },
+    /// Set up a Vapi account so that Headroom hears of its calls, or take that back.
+    Vapi {
+        /// What to do.
+        #[command(subcommand)]
+        command: crate::vapi::args::VapiCommand,
+    },
     /// Run the embedded DynamoDB and SQS alone, for functions under `cargo lambda watch`; prints
     /// the environment that they need.
     Engines,

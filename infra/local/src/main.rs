@@ -14,6 +14,7 @@ mod progress;
 mod rehearsal;
 mod s3;
 mod source;
+mod vapi;
 mod verdict;
 mod view;
 mod why;
@@ -64,6 +65,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Changes(args)) => operator::show_changes(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Why(args)) => operator::show_why(&args).await.map(|()| ExitCode::SUCCESS),
         Some(Command::DoNotCall { command }) => do_not_call::run(&command).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Vapi { command }) => {
+            let done = vapi::run(&command).await?;
+            Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Some(Command::Campaign { command }) => campaign::run(&command).await.map(|()| ExitCode::SUCCESS),
         None => {
             let held = rehearsal::run(&cli.rehearsal).await?;

@@ -285,8 +285,8 @@ pub const BUGS: [Bug; 99] = [
     Bug {
         name: "a lead rejected that somebody has just claimed",
         file: LEADS,
-        good: "REMOVE q, cb, cb_claim\")\n            .condition_expression(\"st = :ready AND claims = :before\")",
-        bad: "REMOVE q, cb, cb_claim\")\n            .condition_expression(\"(st = :ready OR st <> :ready) AND (claims = :before OR claims <> :before)\")",
+        good: "let end = end\n            .condition_expression(\"st = :ready AND claims = :before\")",
+        bad: "let end = end\n            .condition_expression(\"(st = :ready OR st <> :ready) AND (claims = :before OR claims <> :before)\")",
     },
     Bug {
         name: "a lead rejected whose last line is still to be freed, and counted with it",

@@ -127,6 +127,11 @@ pub struct Hours {
 }
 
 impl Hours {
+    /// Whether everybody may be called at any time.
+    pub(crate) fn are_none(&self) -> bool {
+        self.is_lawless() && self.asked.is_empty()
+    }
+
     /// Whether there is no law.
     pub(crate) fn is_lawless(&self) -> bool {
         matches!(self.law, Law::None)

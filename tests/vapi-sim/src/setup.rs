@@ -269,17 +269,16 @@ impl Setup {
         }
         if let Some(id) = server["credentialId"].as_str() {
             let is_it = |object: &&Object| object.kind == Some(Kind::Credential) && object.id == id;
-            if !self.objects.iter().find(is_it).is_some_and(|object| object.now().is_some()) {
+            if self.objects.iter().find(is_it).and_then(Object::now).is_none() {
                 wrong.push("server.credentialId must be the id of a credential".to_owned());
             }
         }
         let plan = &server["backoffPlan"];
         let in_range = |name: &str| plan[name].as_f64().is_some_and(|n| (0.0..=10.0).contains(&n));
-        if !plan.is_null()
-            && !(in_range("maxRetries")
-                && in_range("baseDelaySeconds")
-                && matches!(plan["type"].as_str(), Some("fixed" | "exponential")))
-        {
+        let is_plan = in_range("maxRetries")
+            && in_range("baseDelaySeconds")
+            && matches!(plan["type"].as_str(), Some("fixed" | "exponential"));
+        if !(plan.is_null() || is_plan) {
             wrong.push(
                 "server.backoffPlan wants a type, maxRetries and baseDelaySeconds from 0 to 10".to_owned(),
             );
@@ -357,9 +356,7 @@ fn shown(kind: Kind, value: &Map<String, Value>) -> Value {
     let mut value = value.clone();
     let hide = |value: &mut Map<String, Value>, within: &str, names: &[&str]| {
         let object = value.get_mut(within).and_then(Value::as_object_mut);
-        object.is_some_and(|object| {
-            names.iter().fold(false, |hidden, name| object.remove(*name).is_some() || hidden)
-        })
+        object.is_some_and(|object| names.iter().filter(|name| object.remove(**name).is_some()).count() > 0)
     };
     match kind {
         Kind::Assistant => {

@@ -159,7 +159,7 @@ fn unreadable(request: &'static str, error: &serde_json::Error) -> VapiError {
 
 /// Vapi's words in an error body: `message` is a string or a list of strings, or there is only
 /// `error`, or it is not JSON at all. Digits in long rows are masked: validation quotes numbers.
-fn error_message(body: &[u8]) -> String {
+pub fn error_message(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Body {
         #[serde(default, deserialize_with = "lenient")]

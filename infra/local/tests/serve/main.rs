@@ -14,4 +14,5 @@ mod orgs;
 mod s3;
 mod server;
 mod storm;
+mod vapi;
 mod why;

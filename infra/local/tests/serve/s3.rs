@@ -161,7 +161,7 @@ async fn a_campaign_and_its_leads_come_from_s3() {
 
     for (leads, part) in [
         ("s3://my-lists/none.csv", "there is no s3://my-lists/none.csv"),
-        ("s3://my-lists", "s3://BUCKET/KEY"),
+        ("s3://My/list.csv", "s3://BUCKET/KEY"),
         ("s3://my-lists/list.pdf", "neither .csv nor .jsonl"),
     ] {
         let (done, told) = typed("s3://my-lists/may/c.json", leads, REGION);
