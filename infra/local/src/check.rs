@@ -122,7 +122,12 @@ pub(crate) async fn check(
     };
     let estimate = estimate(&question, |group, at| {
         let Group { number, timezone, .. } = &groups[group];
-        opens(spec, &law, &Person { number: Some(number), timezone: timezone.as_ref(), is_promised: false }, at)
+        opens(
+            spec,
+            &law,
+            &Person { number: Some(number), timezone: timezone.as_ref(), is_promised: false },
+            at,
+        )
     });
     let refused_for = refusal(spec, leads, &estimate);
     let warnings = warnings(spec, &terms, leads, &estimate);

@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides anything; the code under test is the library's own.
 
+pub mod engine;
 mod meter;
 mod without;
 
@@ -29,7 +30,7 @@ use headroom::table::leads::Step;
 use headroom::table::ledger::{Observed, Taken};
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
-use headroom_local::engines::{Engines, local_aws};
+use headroom_local::engines::local_aws;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -179,15 +180,12 @@ pub struct World {
     meter: Meter,
     name: String,
     sizes: Sizes,
-    tables: Arc<AtomicU32>,
 }
 
 impl World {
-    /// An empty pool with this policy on an engine of its own.
+    /// An empty pool with this policy on an engine of its own, or on the one that the environment names.
     pub async fn start(policy: Policy) -> anyhow::Result<Self> {
-        // No queue of the engine's own is used: wake-ups go to the stub.
-        let engines = Engines::start(None, ([127, 0, 0, 1], 9).into(), 30).await?;
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&local_aws(&engines.dynamo_url));
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&local_aws(&engine::dynamo_url().await?));
         if let Some(without) = Without::asked() {
             config = config.interceptor(without);
         }
@@ -215,17 +213,8 @@ impl World {
             often: Often::default(),
             outlet: None,
         };
-        let world = Self {
-            app,
-            clock,
-            vapi,
-            wakes,
-            client,
-            meter,
-            name: "none".into(),
-            sizes: Sizes::default(),
-            tables: Arc::default(),
-        };
+        let world =
+            Self { app, clock, vapi, wakes, client, meter, name: "none".into(), sizes: Sizes::default() };
         world.beside(policy).await
     }
 
@@ -246,7 +235,7 @@ impl World {
 
     /// Another, independent pool on the same engine, with the same clients: cheaper than a new world.
     pub async fn beside(&self, policy: Policy) -> anyhow::Result<Self> {
-        let name = format!("headroom-{}", self.tables.fetch_add(1, Ordering::Relaxed));
+        let name = engine::table_name();
         let table = Table::new(self.client.clone(), &name, main_pool()).with_sizes(self.sizes);
         table.create().await?;
         table.ensure_pool(policy).await?;
@@ -260,7 +249,6 @@ impl World {
             meter: self.meter.clone(),
             name,
             sizes: self.sizes,
-            tables: self.tables.clone(),
         })
     }
 

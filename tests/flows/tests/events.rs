@@ -171,7 +171,13 @@ async fn a_rerun_does_not_forget_how_its_leads_ended() {
     assert_eq!(lead.unwrap().state, LeadState::Failed { reason: "cancelled".into() });
     // Nor may somebody else make it so.
     let run = campaign(&world, &claim).await.run;
-    assert!(!world.table().rerun_lead(&claim.campaign, (&claim.lead, Lane::default()), run, world.clock.now()).await.unwrap());
+    assert!(
+        !world
+            .table()
+            .rerun_lead(&claim.campaign, (&claim.lead, Lane::default()), run, world.clock.now())
+            .await
+            .unwrap()
+    );
     queue.take_asked();
     queue.answers(200, taken(10));
     world.vapi.answers(500, "{}");
@@ -236,7 +242,13 @@ async fn a_late_word_that_an_end_was_told_does_not_hide_the_next_one() {
     world.app.ask_campaign(&id, &Wish::Rerun { only }, "ada").await.unwrap();
     world.app.ask_campaign(&id, &Wish::Cancel, "ada").await.unwrap();
     let run = campaign(&world, &claim).await.run;
-    assert!(world.table().rerun_lead(&claim.campaign, (&claim.lead, Lane::default()), run, world.clock.now()).await.unwrap());
+    assert!(
+        world
+            .table()
+            .rerun_lead(&claim.campaign, (&claim.lead, Lane::default()), run, world.clock.now())
+            .await
+            .unwrap()
+    );
     assert!(world.table().cancel_lead(&claim.campaign, &claim.lead, run).await.unwrap());
     world.table().lead_told(&first).await.unwrap();
     assert_eq!(world.table().untold_leads(10).await.unwrap(), [claim]);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use flows::engine;
 use headroom::core::campaign::{CampaignState, Message};
 use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, MessageCode, Token};
 use headroom::core::lead::{End, Outcome};
@@ -15,7 +16,6 @@ use headroom::table::Table;
 use headroom::table::changes::Wanted;
 use headroom::table::leads::{EndedReady, Step, Stored};
 use headroom::table::ledger::{Freed, LeadEnd, Observed, Taken};
-use headroom_local::engines::{Engines, local_aws};
 use jiff::{SignedDuration, Timestamp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,8 +29,8 @@ struct Lossy {
 
 impl Lossy {
     async fn start() -> Self {
-        let engines = Engines::start(None, ([127, 0, 0, 1], 9).into(), 30).await.expect("engines");
-        let engine = engines.dynamo_url.trim_start_matches("http://").to_owned();
+        let engine = engine::dynamo_url().await.expect("an engine");
+        let engine = engine.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (to_lose, lost) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -41,7 +41,11 @@ impl Lossy {
                 tokio::spawn(pass_on(client, server, losing.clone(), counting.clone()));
             }
         });
-        let table = Table::new(aws_sdk_dynamodb::Client::new(&local_aws(&url)), "lossy", main_pool());
+        let table = Table::new(
+            aws_sdk_dynamodb::Client::from_conf(engine::config(&url).build()),
+            engine::table_name(),
+            main_pool(),
+        );
         table.create().await.expect("a table");
         table.ensure_pool(Policy::new(10, 10, 0).expect("a policy")).await.expect("a pool");
         Self { table, to_lose, lost }

@@ -115,7 +115,8 @@ impl Table {
         let mut set = counted.get_update_expression().clone().unwrap_or_default();
         let (code, id) = (&campaign.code, &campaign.spec.id);
         // Ready again, the lead shows no more that it had ended.
-        let mut events: Vec<String> = Event::of_lead(seen, id, now).map(|ended| ended.text()).into_iter().collect();
+        let mut events: Vec<String> =
+            Event::of_lead(seen, id, now).map(|ended| ended.text()).into_iter().collect();
         if campaign.state == CampaignState::Finished {
             set.push_str(", st = :running");
             counted = counted.expression_attribute_values(":running", s("running"));
