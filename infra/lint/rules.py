@@ -102,6 +102,17 @@ class Stack:
                 for resource in listed(statement.get("Resource", [])):
                     yield action, self.value(resource)
 
+    def allows(self, function):
+        """What of a handler's own calls a role allows, as infra/calls.txt spells it."""
+        role = self.target(self.functions()[function].get("Role"))
+        for statement in self.statements(role) if role else []:
+            keys = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
+            for action in listed(statement.get("Action", [])):
+                if action.startswith("dynamodb:") or action == "sqs:SendMessage":
+                    for resource in listed(statement.get("Resource", [])):
+                        name = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", str(self.value(resource)))
+                        yield from (" ".join([action, name, key]) for key in keys) if keys else [f"{action} {name}"]
+
     def environment(self, function):
         return self.functions()[function].get("Environment", {}).get("Variables", {})
 
@@ -122,6 +133,7 @@ class Code:
     table: dict = field(default_factory=dict)
     metrics: set = field(default_factory=set)
     runbook: set = field(default_factory=set)
+    calls: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, repository):
@@ -139,10 +151,11 @@ class Code:
             crates,
             every,
             Path(repository, "infra", "RUNBOOK.md").read_text("utf-8"),
+            Path(repository, "infra", "calls.txt").read_text("utf-8"),
         )
 
     @classmethod
-    def parse(cls, config, table, crates, every, runbook):
+    def parse(cls, config, table, crates, every, runbook, recorded):
         constants = dict(re.findall(r'const (\w+): &str = "(HEADROOM_\w+)"', config))
         # What each struct's `from_env` reads.
         variables = {
@@ -157,6 +170,11 @@ class Code:
         if "dynamodb:TransactWriteItems" in operations:
             parts = {"Put", "Update", "Delete"} & set(re.findall(r"\b(\w+)::builder\(\)", table))
             operations = operations - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{part}Item" for part in parts}
+        calls = {}
+        for line in recorded.splitlines():
+            function, _, call = " ".join(line.split()).partition(" ")
+            if call and function != "#":
+                calls.setdefault(f"{function.title()}Function", set()).add(call)
         index = re.search(r'READY_INDEX: &str = "(\w+)"', table)
         keys = {"Hash": set(re.findall(r'key\("(\w+)", KeyType::Hash\)', table)),
                 "Range": set(re.findall(r'key\("(\w+)", KeyType::Range\)', table))}
@@ -169,7 +187,7 @@ class Code:
             "types": set(re.findall(r'attribute\("(\w+)", ScalarAttributeType::(\w)\)', table)),
             "projection": set(re.findall(r'\.non_key_attributes\("(\w+)"\)', table)),
             "ttl": '"ttl"' in table,
-        }, metrics, set(re.findall(r"^## (\w+)$", runbook, re.MULTILINE)))
+        }, metrics, set(re.findall(r"^## (\w+)$", runbook, re.MULTILINE)), calls)
 
 
 def listed(value):
@@ -316,6 +334,17 @@ def grants_are_not_too_much(stack, code):
                 fits = action == "kms:Decrypt"
             if not fits:
                 yield name, f"has no use for {action} on {resource}"
+
+
+def roles_allow_what_is_called(stack, code):
+    """Each call that was recorded of a function is allowed, and nothing that was not."""
+    for name in sorted(set(code.calls) | set(stack.functions())):
+        allowed = set(stack.allows(name)) if name in stack.functions() else set()
+        called = code.calls.get(name, set())
+        for call in sorted(called - allowed):
+            yield name, f"asks for {call}, which its role does not allow"
+        for call in sorted(allowed - called):
+            yield name, f"may {call}, which infra/calls.txt does not know of it"
 
 
 def every_operation_is_granted_somewhere(stack, code):
@@ -537,6 +566,7 @@ RULES = [
     no_wildcards,
     grants_are_enough,
     grants_are_not_too_much,
+    roles_allow_what_is_called,
     every_operation_is_granted_somewhere,
     secrets_are_references,
     schedules_are_valid_and_reach_their_function,

@@ -9,6 +9,7 @@ import rules
 import transform
 
 TEMPLATE = transform.transform(transform.load(Path(__file__).parents[1] / "template.yaml"))
+CALLS = Path(__file__).parents[1].joinpath("calls.txt").read_text("utf-8")
 
 # What the Rust code would say if it agreed with the template: the rules are tried without it.
 CONFIG = """
@@ -77,7 +78,7 @@ class Planted(unittest.TestCase):
 
     def setUp(self):
         self.template = copy.deepcopy(TEMPLATE)
-        self.config, self.table = CONFIG, TABLE
+        self.config, self.table, self.calls = CONFIG, TABLE, CALLS
         self.metrics, self.runbook = METRICS, RUNBOOK
         self.crates = {"BackfillFunction": "Access::from_env(&env)?"}
 
@@ -94,7 +95,9 @@ class Planted(unittest.TestCase):
         return self.properties(function)["Environment"]["Variables"]
 
     def found(self):
-        code = rules.Code.parse(self.config, self.table, self.crates, self.metrics, self.runbook)
+        code = rules.Code.parse(
+            self.config, self.table, self.crates, self.metrics, self.runbook, self.calls
+        )
         return {(rule, resource) for rule, resource, _ in rules.findings(self.template, code)}
 
     def sees(self, rule, resource):
@@ -228,6 +231,38 @@ class Planted(unittest.TestCase):
                 more = {"Effect": "Allow", "Action": action, "Resource": resource}
                 self.statements("WebhookRole").append(more)
                 self.sees(rules.grants_are_not_too_much, "WebhookFunction")
+
+    def test_a_call_that_its_role_does_not_allow(self):
+        for role in ("WebhookRole", "DispatcherRole", "ReconcilerRole", "BackfillRole", "ConsoleRole"):
+            for at, statement in enumerate(self.statements(role)):
+                actions = rules.listed(statement.get("Action", []))
+                if actions and actions[0].startswith("dynamodb:"):
+                    with self.subTest(role=role, actions=actions):
+                        self.setUp()
+                        statement = self.statements(role)[at]
+                        # One fewer: the last action, or the whole statement.
+                        statement["Action"] = actions[:-1]
+                        self.sees(rules.roles_allow_what_is_called, role.replace("Role", "Function"))
+
+    def test_an_action_that_its_function_does_not_call(self):
+        # Others may do so, and no wiring tells that this one does not.
+        for role, action, resource in [
+            ("BackfillRole", "dynamodb:UpdateItem", {"Fn::GetAtt": ["Table", "Arn"]}),
+            ("WebhookRole", "dynamodb:Query", {"Fn::Sub": "${Table.Arn}/index/ready"}),
+            ("ConsoleRole", "dynamodb:DeleteItem", {"Fn::GetAtt": ["Table", "Arn"]}),
+        ]:
+            with self.subTest(role=role):
+                self.setUp()
+                self.statements(role).append({"Effect": "Allow", "Action": action, "Resource": resource})
+                self.sees(rules.roles_allow_what_is_called, role.replace("Role", "Function"))
+
+    def test_a_call_that_nobody_recorded_before(self):
+        self.calls += "backfill dynamodb:Query Table\n"
+        self.sees(rules.roles_allow_what_is_called, "BackfillFunction")
+
+    def test_a_function_without_any_call(self):
+        self.calls = ""
+        self.sees(rules.roles_allow_what_is_called, "WebhookFunction")
 
     def test_an_operation_that_no_function_may_call(self):
         self.table += ".scan()"

@@ -212,9 +212,9 @@ impl Console {
             Route::Quota(quota) if request.method() == Method::PUT => self.set_quota(quota, &request).await,
             Route::Quota(quota) => self.lift_quota(quota, &request).await,
             Route::Changes => self.changes(&request).await,
-            Route::Why(id) => self.why(id).await,
-            Route::Campaigns(place) => self.campaigns(&place, &request).await,
-            Route::DoNotCall(list) => self.do_not_call(list, &request).await,
+            Route::Why(id) => Box::pin(self.why(id)).await,
+            Route::Campaigns(place) => Box::pin(self.campaigns(&place, &request)).await,
+            Route::DoNotCall(list) => Box::pin(self.do_not_call(list, &request)).await,
         };
         match answered {
             Ok(body) if is_message && request.method() == Method::POST => answer(StatusCode::ACCEPTED, &body),

@@ -42,7 +42,7 @@ impl Webhook {
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let began = self.app.clock.now();
-        let answer = self.answer(request).await;
+        let answer = Box::pin(self.answer(request)).await;
         let took = self.app.clock.now().duration_since(began);
         tracing::trace!(target: METRICS, WebhookMs = took.as_millis() as i64);
         answer

@@ -3,11 +3,12 @@
 //!
 //! Nothing here decides anything; the code under test is the library's own.
 
+mod calls;
 pub mod engine;
 mod meter;
 mod without;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +32,12 @@ use headroom::table::ledger::{Observed, Taken};
 use headroom::vapi::{Secret, Vapi};
 use headroom::wake::WakeQueue;
 use headroom_local::engines::local_aws;
+use headroom_sim::calls::Call;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::calls::Calls;
 use crate::meter::Meter;
 use crate::without::Without;
 
@@ -178,6 +181,7 @@ pub struct World {
     pub wakes: Arc<Stub>,
     client: Client,
     meter: Meter,
+    calls: Calls,
     name: String,
     sizes: Sizes,
 }
@@ -185,12 +189,14 @@ pub struct World {
 impl World {
     /// An empty pool with this policy on an engine of its own, or on the one that the environment names.
     pub async fn start(policy: Policy) -> anyhow::Result<Self> {
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&local_aws(&engine::dynamo_url().await?));
+        let mut config = engine::config(&engine::dynamo_url().await?);
         if let Some(without) = Without::asked() {
             config = config.interceptor(without);
         }
         let meter = Meter::default();
-        let client = Client::from_conf(config.interceptor(meter.clone()).build());
+        let calls = Calls::default();
+        let config = config.interceptor(meter.clone()).interceptor(calls.clone());
+        let client = Client::from_conf(config.build());
         let vapi = Arc::new(Stub::start(500, "{}").await?);
         let sent = json!({ "MessageId": "m", "MD5OfMessageBody": "0" }).to_string();
         let wakes = Arc::new(Stub::start(200, sent).await?);
@@ -213,8 +219,17 @@ impl World {
             often: Often::default(),
             outlet: None,
         };
-        let world =
-            Self { app, clock, vapi, wakes, client, meter, name: "none".into(), sizes: Sizes::default() };
+        let world = Self {
+            app,
+            clock,
+            vapi,
+            wakes,
+            client,
+            meter,
+            calls,
+            name: "none".into(),
+            sizes: Sizes::default(),
+        };
         world.beside(policy).await
     }
 
@@ -247,6 +262,7 @@ impl World {
             wakes: self.wakes.clone(),
             client: self.client.clone(),
             meter: self.meter.clone(),
+            calls: self.calls.clone(),
             name,
             sizes: self.sizes,
         })
@@ -255,6 +271,11 @@ impl World {
     /// The table.
     pub fn table(&self) -> &Table {
         &self.app.table
+    }
+
+    /// What was asked of the engine since the last time this was called, the test's own reads included.
+    pub fn take_calls(&self) -> BTreeSet<Call> {
+        self.calls.take()
     }
 
     /// Write units that were consumed since the last time this was called, as the engine counts them.

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use headroom::vapi::transport::{NoAnswer, Transport};
 use tokio::sync::oneshot;
 
+use crate::calls;
 use crate::dynamo::{Answer, Request};
 use crate::faults::{Fault, Service};
 use crate::naming;
@@ -186,6 +187,9 @@ impl Aws {
         let json = serde_json::from_str(&text).expect("the SDK sends JSON");
         let request = Arc::new(Request { operation: operation.to_owned(), text, json });
         let name = naming::of_dynamo(&request);
+        for call in calls::Call::of_dynamo(operation, &request.json) {
+            self.world.called(self.process.function, &call);
+        }
         let refusal = match (operation, self.world.faults().chance().u8(0..4)) {
             // As while a transaction is at work on the item.
             ("UpdateItem" | "PutItem", 3) => Answer::error(400, "TransactionConflictException"),
@@ -208,6 +212,8 @@ impl Aws {
 
     async fn send_message(&self, text: String) -> Option<Answer> {
         let json: serde_json::Value = serde_json::from_str(&text).expect("the SDK sends JSON");
+        let queue = json["QueueUrl"].as_str().unwrap_or_default();
+        self.world.called(self.process.function, &calls::Call::send_to(queue));
         let body = json["MessageBody"].as_str().unwrap_or_default().to_owned();
         let delay = Duration::from_secs(json["DelaySeconds"].as_u64().unwrap_or_default());
         let about = if delay.is_zero() { String::new() } else { format!("in {} s", delay.as_secs()) };
@@ -232,6 +238,8 @@ impl Aws {
 impl Aws {
     async fn send_events(&self, text: String) -> Option<Answer> {
         let json: serde_json::Value = serde_json::from_str(&text).expect("the SDK sends JSON");
+        let queue = json["QueueUrl"].as_str().unwrap_or_default();
+        self.world.called(self.process.function, &calls::Call::send_to(queue));
         let entries = json["Entries"].as_array().cloned().unwrap_or_default();
         let about = format!("{} events", entries.len());
         let world = self.world.clone();

@@ -90,8 +90,8 @@ pub const BUGS: [Bug; 99] = [
     Bug {
         name: "outcome written after the line is freed",
         file: SETTLE,
-        good: "        let claim = lead.claim();\n        let (step",
-        bad: "        let claim = lead.claim();\n        self.free(pool, &lease, None).await?;\n        let (step",
+        good: "        let claim = lead.claim();\n        let line =",
+        bad: "        let claim = lead.claim();\n        self.free(pool, &lease, None).await?;\n        let line =",
     },
     Bug {
         name: "lead given back after its line is freed",
@@ -656,14 +656,14 @@ pub const BUGS: [Bug; 99] = [
     Bug {
         name: "ends of leads that held no line are told to nobody",
         file: LEADS,
-        good: "                .update_expression(\"SET st = :failed, reason = :reason, q = :untold\")
+        good: "                .update_expression(\"SET st = :failed, reason = :reason, q = :untold REMOVE cb, cb_claim\")
                 .expression_attribute_values(\":untold\", untold),
-            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q\"),
+            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q, cb, cb_claim\"),
         };
         let sent = end",
-        bad: "                .update_expression(\"SET st = :failed, reason = :reason REMOVE q\")
+        bad: "                .update_expression(\"SET st = :failed, reason = :reason REMOVE q, cb, cb_claim\")
                 .set_table_name(untold.as_s().ok().map(|_| self.name.clone())),
-            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q\"),
+            None => end.update_expression(\"SET st = :failed, reason = :reason REMOVE q, cb, cb_claim\"),
         };
         let sent = end",
     },

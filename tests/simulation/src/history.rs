@@ -62,6 +62,8 @@ pub struct History {
     pub moments: Vec<Moment>,
     /// The simulated Vapi's calls, if the moments were kept.
     pub phone_calls: Vec<CallTruth>,
+    /// What its functions asked of AWS, in the words of [`calls`](crate::calls).
+    pub called: BTreeSet<String>,
 }
 
 /// How a history is looked at, and what is taken out of it.
@@ -73,6 +75,8 @@ pub struct Setup {
     pub without: Option<Part>,
     /// Whether the parts of all conditions are collected.
     pub keep_parts: bool,
+    /// A line of infra/calls.txt that counts as not being there.
+    pub unlisted: Option<&'static str>,
     /// Whether it is kept when claims, dials and lines moved.
     pub keep_moments: bool,
 }

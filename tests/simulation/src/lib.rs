@@ -10,6 +10,7 @@
 //! | [`functions`], [`process`] | the functions as Lambda runs them; what can be killed and frozen |
 //! | [`boundary`], [`faults`] | the edge that each call passes, and what goes wrong there |
 //! | [`dynamo`], [`queues`] | the services behind it; Vapi is the `vapi-sim` crate |
+//! | [`calls`] | what each function asks of AWS, as its role has to allow it |
 //! | [`promises`], [`items`] | P1 to P8, checked after every write and at every dial; what they are read from |
 //! | [`troubles`] | what calls need fails for a while, and what is promised meanwhile |
 //! | [`life`] | what people ask of campaigns, and what is promised about it |
@@ -28,6 +29,7 @@ pub mod again;
 pub mod boundary;
 pub mod bugs;
 pub mod callbacks;
+pub mod calls;
 pub mod clock;
 pub mod conditions;
 pub mod confluence;

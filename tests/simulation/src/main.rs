@@ -140,7 +140,7 @@ fn many(args: &Args) -> bool {
 }
 
 fn report(swept: &Swept) {
-    let Swept { histories, calls, faults, checks, hours, call_hours, took, broken } = swept;
+    let Swept { histories, calls, faults, checks, hours, call_hours, took, broken, .. } = swept;
     let minutes = took.as_secs_f64() / 60.0;
     println!(
         "{histories} histories, {} broken: {calls} calls, {faults} faults, {checks} checks; {hours:.0} simulated \

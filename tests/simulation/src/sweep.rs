@@ -1,5 +1,6 @@
 //! Many histories, on all cores.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub struct Swept {
     pub took: Duration,
     /// The seeds that broke a promise, the smallest first.
     pub broken: Vec<(u64, Violation)>,
+    /// What the functions asked of AWS in them.
+    pub called: BTreeSet<String>,
 }
 
 /// What is swept, and when to stop.
@@ -79,6 +82,7 @@ impl Sweep {
                         all.checks += history.checks;
                         all.hours += history.seconds / 3600.0;
                         all.call_hours += history.call_seconds / 3600.0;
+                        all.called.extend(history.called);
                         if let Some(violation) = history.violation {
                             all.broken.push((seed, violation));
                             stop.store(self.stop_at_first, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Everything around the processes of one history: the engine, the queues, Vapi, the decisions about
 //! faults, the promises, the trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use vapi_sim::{CallTruth, Config, Org, Sim, Webhook, WebhookAuth};
 
+use crate::calls::{self, Call};
 use crate::clock::TrueClock;
 use crate::dynamo::{Answer, Dynamo, Request};
 use crate::events::Events;
@@ -22,6 +23,7 @@ use crate::items::Said;
 use crate::life::Lives;
 use crate::others::Others;
 use crate::plan::{Campaign, Plan, SIBLING, SIBLING_ID, SIBLING_KEY};
+use crate::process::Function;
 use crate::promises::{Promises, Violation};
 use crate::queues::Queues;
 use crate::scripted::Scripted;
@@ -49,6 +51,8 @@ pub struct World {
     pub(crate) deployment: AtomicU32,
     vapi: OnceLock<Sim>,
     scripted: OnceLock<Arc<Scripted>>,
+    called: Mutex<BTreeSet<String>>,
+    unlisted: Option<&'static str>,
     names: Vec<(String, String)>,
     pub(crate) broken: watch::Sender<Option<Violation>>,
 }
@@ -104,6 +108,8 @@ impl World {
             deployment: AtomicU32::new(0),
             vapi: OnceLock::new(),
             scripted: OnceLock::new(),
+            called: Mutex::default(),
+            unlisted: setup.unlisted,
             names,
             broken: watch::Sender::new(None),
             plan,
@@ -232,6 +238,16 @@ impl World {
                 .to_owned();
         }
         about
+    }
+
+    /// A function asks AWS for this: its role has to allow it.
+    pub(crate) fn called(&self, function: Function, call: &Call) {
+        let line = call.by(function.name());
+        if !calls::listed().contains(&line) || self.unlisted == Some(line.as_str()) {
+            let text = format!("{line} is not in infra/calls.txt");
+            self.violated(Violation { promise: "no call that the role does not allow", text });
+        }
+        lock(&self.called).insert(line);
     }
 
     /// A process's request is about to be carried out.
@@ -381,6 +397,7 @@ impl World {
             parts: lock(&self.dynamo).take_parts(),
             moments,
             phone_calls,
+            called: std::mem::take(&mut *lock(&self.called)),
         }
     }
 }

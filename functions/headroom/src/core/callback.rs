@@ -149,16 +149,19 @@ pub struct Heard {
     at: Timestamp,
 }
 
+/// Instead of a call, or of a tool's use.
+const NOBODY: &str = "-";
+
 impl Heard {
     /// A wish that was told by the report of a call, or by its assistant's use of a tool.
     pub fn in_call(call: &CallId, tool_use: Option<&str>, at: Timestamp) -> Self {
         let code = |text: &str| MessageCode::of(text.as_bytes()).as_str().to_owned();
-        Self { call: code(call.as_str()), tool_use: tool_use.map_or_else(|| "-".to_owned(), code), at }
+        Self { call: code(call.as_str()), tool_use: tool_use.map_or_else(|| NOBODY.to_owned(), code), at }
     }
 
     /// One that an operator passes on.
     pub fn from_operator(at: Timestamp) -> Self {
-        Self { call: "-".to_owned(), tool_use: "-".to_owned(), at }
+        Self { call: NOBODY.to_owned(), tool_use: NOBODY.to_owned(), at }
     }
 }
 
@@ -188,14 +191,17 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Whether a promise was made for this already: for what stands, told once more; for this very word, which comes
-    /// late and again; or, where none stands any more, for this time in this call, by the report and by the tool.
+    /// Whether a promise was made for this already: for what stands, told once more; for this very word of a call, which
+    /// comes late and again; or for this time in this call, by the tool and then by the report, which only repeats what
+    /// was said. So does the tool where nothing stands any more. An operator who names a time anew means it anew.
     pub fn knows(&self, heard: &Heard) -> bool {
         let stands = self.promise.is_some();
+        let repeats = !stands || heard.tool_use == NOBODY;
         (stands && self.heard.last().is_some_and(|last| last.at == heard.at))
-            || self.heard.iter().any(|known| {
-                known == heard || (!stands && (&known.call, known.at) == (&heard.call, heard.at))
-            })
+            || (heard.call != NOBODY
+                && self.heard.iter().any(|known| {
+                    known == heard || (repeats && (&known.call, known.at) == (&heard.call, heard.at))
+                }))
     }
 
     /// The same with one more, as text.
@@ -358,6 +364,9 @@ mod tests {
         let two = Callbacks { promise, heard: vec![tool("use-1", five), tool("use-2", six)] };
         assert!(two.knows(&tool("use-1", five)), "it comes late, and again");
         assert!(!two.knows(&tool("use-3", five)), "after all");
+        assert!(two.knows(&report(five)), "the report repeats what the tool told");
+        let by_us = Callbacks { promise, heard: vec![Heard::from_operator(five), tool("use-1", six)] };
+        assert!(!by_us.knows(&Heard::from_operator(five)), "an operator changes their mind back");
         let kept = Callbacks { promise: None, ..one };
         assert!(kept.knows(&report(five)), "the report of a promise that is kept already");
         let other = "call-2".parse().expect("an id");

@@ -346,11 +346,13 @@ impl Pace {
         let latest = now + HORIZON;
         let mut at = opens(now)?;
         while left > slot {
-            let next = opens(at + slot)?;
+            let end = at + slot;
+            let next = opens(end)?;
             if next > latest {
                 return None;
             }
-            left -= slot;
+            // Where it closes in between, half of it is as good a guess as any.
+            left -= if next == end { slot } else { slot / 2 };
             at = next;
         }
         Some(at + left)

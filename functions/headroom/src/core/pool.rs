@@ -6,6 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::campaign::Campaign;
 use super::fair::Lines;
 use super::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgId, Token};
 use super::pacing::{Own, Progress};
@@ -330,6 +331,15 @@ impl Pool {
         let (rule, lines) =
             rules.min_by_key(|(_, lines)| *lines).expect("there are some rules to choose from");
         Room { lines, rule }
+    }
+
+    /// How many of a campaign's leads are over, as done and as failed, those left out that came back for a call that they
+    /// are promised.
+    pub fn over(&self, campaign: &Campaign) -> (u32, u32) {
+        let tally = self.campaigns.get(&campaign.code).filter(|_| !campaign.state.is_over());
+        let (done, failed) = tally.map_or(campaign.settled, |tally| (tally.done, tally.failed));
+        let (back_done, back_failed) = campaign.callbacks.undone;
+        (done.saturating_sub(back_done), failed.saturating_sub(back_failed))
     }
 
     /// Lines that a campaign holds, and how far it has come.

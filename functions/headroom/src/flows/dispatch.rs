@@ -74,7 +74,7 @@ impl App {
             matches!(campaign.state, CampaignState::Cancelling | CampaignState::Rerunning { .. })
         };
         let swept: Vec<Campaign> = dispatch.look.campaigns.iter().filter(is_swept).cloned().collect();
-        let (mut result, ()) = futures::future::join(dispatch.serve(), told).await;
+        let (mut result, ()) = futures::future::join(Box::pin(dispatch.serve()), Box::pin(told)).await;
         for campaign in &swept {
             if result.is_ok() {
                 result = self.sweep(campaign, until).await;

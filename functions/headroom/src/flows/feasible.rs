@@ -109,9 +109,8 @@ impl App {
         let running = campaigns.iter().filter(|other| other.state == CampaignState::Running);
         let competing = running.filter(|other| other.spec.priority <= spec.priority);
         let other = |other: &Campaign| {
-            let tally = pool.campaigns.get(&other.code);
-            let over = tally.map_or(other.settled, |tally| (tally.done, tally.failed));
-            let left = other.leads.unwrap_or_default().saturating_sub(over.0 + over.1);
+            let (done, failed) = pool.over(other);
+            let left = other.leads.unwrap_or_default().saturating_sub(done + failed);
             let pace = other.kpi.kept.as_ref().and_then(crate::core::kpi::Kept::pace);
             let each =
                 pace.map_or(ASSUMED_CALLS * call_seconds, |pace| pace.calls_per_lead * pace.line_seconds);

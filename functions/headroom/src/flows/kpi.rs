@@ -7,8 +7,8 @@
 //! | some leads of a round | the figures of the round before | the next pass begins where this one did |
 //! | the round's figures | nothing | |
 //!
-//! A pass reads [`PAGES`] pages at most, those campaigns first whose figures are the oldest, and writes one item for each
-//! campaign that it looked at. Where nothing moves it looks every [`IDLE`], and not at all once figures are final.
+//! A pass reads 20 pages at most, those campaigns first whose figures are the oldest, and writes one item for each
+//! campaign that it looked at. Where nothing moves it looks every quarter of an hour, and not at all once figures are final.
 
 use std::collections::{BTreeMap, HashMap};
 

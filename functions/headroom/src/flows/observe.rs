@@ -63,9 +63,9 @@ impl App {
         // Before its end is settled: that leaves the lead waiting for the call that it is promised.
         if let Some(asked) = &event.calls_back {
             let whose = (event.org.as_ref(), event.claims.as_slice());
-            let _ = self.hear_callback(&event.call, whose, Some(asked), None).await?;
+            let _ = Box::pin(self.hear_callback(&event.call, whose, Some(asked), None)).await?;
         }
-        let effect = self.observe_in(&pool, event).await?;
+        let effect = Box::pin(self.observe_in(&pool, event)).await?;
         self.hear_talk(event).await?;
         Ok(effect)
     }

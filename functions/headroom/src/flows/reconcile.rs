@@ -62,7 +62,7 @@ const LOST_FROM_SIGHT: &str = "no proof of its end until the ceiling";
 impl App {
     /// One pass. Whatever goes wrong with it, what has happened is told.
     pub async fn reconcile(&self) -> Result<Pass, TableError> {
-        let pass = self.make_right().await;
+        let pass = Box::pin(self.make_right()).await;
         if self.outlet.is_some() {
             // As they are now: some have finished in this pass.
             match self.table.list_campaigns().await {
@@ -149,11 +149,9 @@ impl App {
 fn measure(pool: &Pool, campaigns: &[Campaign], pass: &Pass) {
     let running = campaigns.iter().filter(|campaign| campaign.state == CampaignState::Running);
     let waiting = running.map(|campaign| {
-        let (held, over) = match pool.campaigns.get(&campaign.code) {
-            Some(tally) => (tally.held, tally.done + tally.failed),
-            None => (0, campaign.settled.0 + campaign.settled.1),
-        };
-        campaign.leads.unwrap_or_default().saturating_sub(held + over)
+        let (done, failed) = pool.over(campaign);
+        let (held, _) = pool.come(&campaign.code);
+        campaign.leads.unwrap_or_default().saturating_sub(held + done + failed)
     });
     let counts = &pool.counts;
     tracing::trace!(

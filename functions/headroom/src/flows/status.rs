@@ -351,11 +351,7 @@ impl CampaignStatus {
         waiting: Option<Waiting>,
         timers: &Timers,
     ) -> Self {
-        let tally = pool.campaigns.get(&campaign.code).filter(|_| !campaign.state.is_over());
-        let (done, failed) = tally.map_or(campaign.settled, |tally| (tally.done, tally.failed));
-        // Those who came back for a call that they are promised are counted as over until all are counted.
-        let (back_done, back_failed) = campaign.callbacks.undone;
-        let (done, mut failed) = (done.saturating_sub(back_done), failed.saturating_sub(back_failed));
+        let (done, mut failed) = pool.over(campaign);
         // What a sweep has moved is counted when it is through.
         let moved = campaign.sweep.moved;
         match &campaign.state {

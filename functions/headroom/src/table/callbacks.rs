@@ -2,7 +2,7 @@
 //!
 //! | attribute of a lead | holds |
 //! |---|---|
-//! | `cb` `cb_claim` | what it is promised, as [`Promise`] has it; there while the promise stands, and no longer |
+//! | `cb` `cb_claim` | what it is promised, as [`Promise`](crate::core::callback::Promise) has it; there while the promise stands, and no longer |
 //! | `cb_heard` | what it was promised for, as text |
 //! | `lane` | while the promise stands: the lane of callbacks, so that a claim that is undone goes back there |
 //! | `own` | with the first promise: what `lane` was, of a warm lead |

@@ -35,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 use account::{Account, ApiError, Client, Kind, Object};
 use args::{AccessArgs, ConnectArgs, DisconnectArgs, VapiCommand};
 use backup::{Backup, Changed, Organization};
-use plan::{Change, Plan, Wanted, change, members, plan};
+use plan::{Change, Plan, Wanted, change, is_here, members, plan};
 
 /// Stands for the credential until it is made.
 const NEW: &str = "a new one";
@@ -286,15 +286,13 @@ async fn make(
     shown: &Change,
 ) -> Result<Made, ApiError> {
     let object = client.read(shown.kind, &shown.id).await?;
+    let changed_since = || Made::Not("somebody has changed it since it was shown: look again".to_owned());
     let Some(change) = change(account, &object, wanted) else {
-        return Ok(match members(&object.value, shown.after.keys()) == shown.before {
-            // As it was shown, and yet nothing is to be done: what it depends on was changed.
-            true => Made::Not("it is not to be changed any more".to_owned()),
-            false => Made::Before,
-        });
+        // Nothing to do any more: it is done, or it became another server's.
+        return Ok(if is_here(&object, wanted) { Made::Before } else { changed_since() });
     };
     if change.before != members(&object.value, shown.before.keys()) || change.before != shown.before {
-        return Ok(Made::Not("somebody has changed it since it was shown: look again".to_owned()));
+        return Ok(changed_since());
     }
     let changed = client.change(&object, &change.after).await?;
     let now = members(&changed.value, change.after.keys());

@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 
-use headroom::vapi::message::DO_NOT_CALL;
+use headroom::vapi::message::{CALL_BACK, DO_NOT_CALL};
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -101,7 +101,7 @@ pub(crate) fn change(account: &Account, object: &Object, wanted: &Wanted<'_>) ->
     let takes = gates || is_named(wanted.take);
     let has_server = match object.kind {
         Kind::PhoneNumber | Kind::Assistant | Kind::Organization => true,
-        Kind::Tool => is_refusal_tool(&object.value),
+        Kind::Tool => is_ours(&object.value),
         Kind::Squad | Kind::Credential => false,
     };
     let place = Place::of(&object.value, wanted.url);
@@ -141,6 +141,11 @@ pub(crate) fn change(account: &Account, object: &Object, wanted: &Wanted<'_>) ->
         loses_secret: is_set && after.contains_key("server"),
         after,
     })
+}
+
+/// Whether the messages of an object go to Headroom.
+pub(crate) fn is_here(object: &Object, wanted: &Wanted<'_>) -> bool {
+    Place::of(&object.value, wanted.url) == Place::Here
 }
 
 /// Members of an object by their names; null for one that is not there.
@@ -277,9 +282,10 @@ fn function_name(tool: &Map<String, Value>) -> Option<&str> {
     tool.get("function")?.get("name")?.as_str()
 }
 
-/// A tool that is Headroom's to answer: its use says that a person does not want to be called.
-fn is_refusal_tool(tool: &Map<String, Value>) -> bool {
-    kind_of(tool) == "function" && function_name(tool).is_some_and(|name| DO_NOT_CALL.contains(&name))
+/// A tool that is Headroom's to answer: its use says that a person does not want to be called, or when they want to be.
+fn is_ours(tool: &Map<String, Value>) -> bool {
+    kind_of(tool) == "function"
+        && function_name(tool).is_some_and(|name| DO_NOT_CALL.contains(&name) || CALL_BACK.contains(&name))
 }
 
 /// What the tools of an assistant ask of the server that is the assistant's, its number's or the organisation's.
@@ -287,7 +293,7 @@ fn questions(account: &Account, assistant: &Map<String, Value>) -> Vec<String> {
     let asks = |tool: &&Map<String, Value>| {
         let has = |name: &str| tool.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
         match kind_of(tool) {
-            "function" => server(tool).is_none() && !is_refusal_tool(tool),
+            "function" => server(tool).is_none() && !is_ours(tool),
             "transferCall" | "handoff" => server(tool).is_none() && !has("destinations"),
             _ => false,
         }
@@ -419,7 +425,7 @@ fn tell_of_assistant(
     }
     // Tools that the account lists are told of by themselves.
     let own = assistant.value.get("model").and_then(|model| model.get("tools")?.as_array());
-    for tool in own.into_iter().flatten().filter_map(Value::as_object).filter(|tool| is_refusal_tool(tool)) {
+    for tool in own.into_iter().flatten().filter_map(Value::as_object).filter(|tool| is_ours(tool)) {
         if let Place::Elsewhere(url) = Place::of(tool, wanted.url) {
             let text = format!(
                 "its tool {} tells {}: Headroom does not hear that a person does not want to be called",
@@ -453,7 +459,7 @@ fn tell_of_squad(squad: &Object, wanted: &Wanted<'_>, findings: &mut Vec<Finding
 
 fn tell_of_server(object: &Object, wanted: &Wanted<'_>, findings: &mut Vec<Finding>) {
     let means = match object.kind {
-        Kind::Tool if is_refusal_tool(&object.value) => {
+        Kind::Tool if is_ours(&object.value) => {
             "Headroom does not hear that a person does not want to be called"
         }
         Kind::Organization => "Headroom does not hear of calls whose assistant and number name no server",

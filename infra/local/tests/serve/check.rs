@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use headroom::flows::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use vapi_sim::{Config, Sim, Telephony};
 
@@ -60,8 +61,8 @@ async fn what_does_not_fit_is_refused_and_what_is_odd_is_told() {
 
     // Within an hour of now.
     let end = |hours: i64| {
-        let end = std::time::SystemTime::now() + Duration::from_secs(hours.unsigned_abs() * 3600);
-        jiff::Timestamp::try_from(end).expect("an instant").to_string()
+        let end = SystemClock.now() + Duration::from_secs(hours.unsigned_abs() * 3600);
+        end.to_string()
     };
     let late = file(&folder, "late", json!({ "endAt": end(1) }), leads(2_000));
     let (done, text) = server.typed(&format!("campaign check {late}"));

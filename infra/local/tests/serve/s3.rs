@@ -22,10 +22,12 @@ use crate::server::TOKEN;
 const KEY: &str = "s3-test-secret";
 const REGION: &str = "eu-west-1";
 
+/// Path, as it is asked for, and what is there.
+type Stored = (String, Vec<u8>);
+
 #[derive(Clone, Default)]
 struct Store {
-    /// Path, as it is asked for, and what is there.
-    objects: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    objects: Arc<Mutex<Vec<Stored>>>,
     /// Connections that break off after so many bytes.
     breaks: Arc<AtomicU32>,
     asked: Arc<Mutex<Vec<String>>>,

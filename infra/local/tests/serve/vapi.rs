@@ -264,6 +264,42 @@ async fn what_somebody_changed_since_is_respected() {
     here.sim.stop();
 }
 
+/// A proxy before Vapi points a number elsewhere, between the moment that it is shown and that of its change.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_after_it_was_shown_is_not_changed_again() {
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::http::{HeaderMap, Method, Uri};
+    let here = Here::start().await;
+    let (vapi, http) = (here.sim.url(), here.server.http.clone());
+    let handle = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
+        if method == Method::GET && uri.path() == "/phone-number/bare" {
+            let mine = json!({"provider": "twilio", "server": {"url": "https://mine.example"}});
+            let patch = http.patch(format!("{vapi}/phone-number/bare")).bearer_auth(KEY).json(&mine);
+            assert_eq!(patch.send().await.expect("an answer").status(), 200);
+        }
+        let mut request = http.request(method, format!("{vapi}{uri}")).body(body);
+        for name in ["authorization", "content-type"] {
+            if let Some(value) = headers.get(name) {
+                request = request.header(name, value);
+            }
+        }
+        let answer = request.send().await.expect("an answer");
+        (answer.status(), answer.bytes().await.expect("a body"))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handle)).await });
+    let (done, text) = here.connect(&format!("--vapi-url http://127.0.0.1:{port} --apply --yes"));
+    assert!(!done && text.contains("3 objects changed."), "{text}");
+    assert!(
+        text.contains("not: phone number front (bare): somebody has changed it since it was shown"),
+        "{text}"
+    );
+    assert_eq!(here.object(Kind::PhoneNumber, "bare")["server"], json!({"url": "https://mine.example"}));
+    here.sim.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn vapi_is_down_in_the_middle_and_the_same_command_goes_on() {
     let here = Here::start().await;
@@ -472,11 +508,14 @@ async fn a_proxy_that_eats_headers_or_answers_itself_is_told_of() {
     use axum::http::{HeaderMap, StatusCode};
     let here = Here::start().await;
     let target = format!("{}/vapi", here.server.url);
-    let proxied = async |dropped: &'static str, answer: Option<u16>| {
+    let proxied = async |dropped: &'static str, answer: Option<(u16, &'static str)>| {
         let (target, http) = (target.clone(), here.server.http.clone());
         let handle = async move |headers: HeaderMap, body: Bytes| {
-            if let Some(status) = answer {
-                return (StatusCode::from_u16(status).expect("a status"), Bytes::from_static(b"{}"));
+            if let Some((status, body)) = answer {
+                return (
+                    StatusCode::from_u16(status).expect("a status"),
+                    Bytes::from_static(body.as_bytes()),
+                );
             }
             let mut request = http.post(&target).body(body);
             for (name, value) in &headers {
@@ -496,11 +535,12 @@ async fn a_proxy_that_eats_headers_or_answers_itself_is_told_of() {
         ("", None, "answers as Headroom"),
         ("x-signature", None, "drops X-Timestamp or X-Signature"),
         ("x-timestamp", None, "drops X-Timestamp or X-Signature"),
-        ("", Some(200), "not as Headroom does"),
-        ("", Some(401), "wants a log-in"),
-        ("", Some(403), "403: a firewall"),
-        ("", Some(302), "302 Found: it redirects to"),
-        ("", Some(502), "502 Bad Gateway: it, or what is before it, fails"),
+        ("", Some((200, "{}")), "not as Headroom does"),
+        ("", Some((200, r#"{"eligible":true}"#)), "wrong signature got 200 OK instead of 401"),
+        ("", Some((401, "{}")), "wants a log-in"),
+        ("", Some((403, "{}")), "403: a firewall"),
+        ("", Some((302, "{}")), "302 Found: it redirects to"),
+        ("", Some((502, "{}")), "502 Bad Gateway: it, or what is before it, fails"),
     ] {
         let (done, text) = proxied(dropped, answer).await;
         assert_eq!(done, words == "answers as Headroom", "{text}");
