@@ -773,6 +773,20 @@ async fn play(world: &World, ops: &[Op]) {
     }
 }
 
+#[tokio::test]
+async fn a_caller_of_before_the_spreading_keeps_the_one_line() {
+    let world = world(3, 3, 0).await;
+    let caller = call(1);
+    let ask = event(&caller, Kind::Inbound, "a", Happened::Nothing);
+    let let_in = Answer::Assistant("a".into());
+    assert_eq!(world.app.answer(&ask, &callers("a")).await.unwrap(), let_in);
+    world.app.change(&Asked { limit: Some(20), ..Asked::default() }, "ops").await.unwrap();
+    // The item that has the line is the fullest: any other would be chosen before it.
+    assert!(consistent(&world).await.is_spread());
+    assert_eq!(world.app.answer(&ask, &callers("a")).await.unwrap(), let_in);
+    assert_eq!(consistent(&world).await.leases().count(), 1);
+}
+
 fn random_operations(cases: u32, steps: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime.block_on(world(12, 12, 0));

@@ -73,6 +73,11 @@ impl App {
         codes: &[NameCode],
         only_free: bool,
     ) -> Result<Observed, TableError> {
+        // Perhaps from when there was one item only, and its choice was on no record.
+        let key = LineKey::Observed(call.clone());
+        if let Some(item) = pool.items().iter().find(|item| item.lines.contains_key(&key)) {
+            return Ok(Observed::AlreadyHeld(item.clone()));
+        }
         let choices = pool.for_observed(codes, kind);
         let best = choices[0];
         let mut free = choices.iter().filter(|item| item.refusal(codes, kind).is_none());
