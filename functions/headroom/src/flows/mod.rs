@@ -2,6 +2,7 @@
 //!
 //! | flow | function | from | to |
 //! |---|---|---|---|
+//! | [`feasible`] | console | a campaign that is not sent yet | the terms that it would have |
 //! | [`intake`] | dispatcher | a campaign message | leads that are ready |
 //! | [`dispatch`] | dispatcher | free lines and ready leads | lines taken, dials begun |
 //! | [`announce`] | dispatcher, reconciler | what has happened | events on their queue |
@@ -21,6 +22,7 @@
 //! | [`people`] | dispatcher, webhook | a person's number | whether they may be called, their word that they may not |
 //! | [`refusals`] | dispatcher, webhook, reconciler | a refusal | the record of it |
 //! | [`why`] | console, local runner | a call, or a lead | why it waits, was refused or ended |
+//! | [`kpi`] | webhook, reconciler | how calls ended, and for how long people talked | a campaign's figures |
 //! | [`status`] | console, local runner | the ledger and the campaigns | figures for people |
 //!
 //! The order of writes is what survives a crash between any two of them:
