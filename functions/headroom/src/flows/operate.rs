@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::core::ids::{AgentName, QuotaName};
 use crate::core::pool::{Policy, PolicyError, Pool};
 use crate::core::quota::{Quota, QuotaError};
@@ -53,7 +55,7 @@ pub enum ChangeError {
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// Lines kept moving under the change.
-    #[error("lines moved at each of {TRIES} tries; try again")]
+    #[error("lines moved at each try for {} s; try again", PATIENCE.as_secs())]
     Busy,
     /// The table did not answer.
     #[error(transparent)]
@@ -61,8 +63,9 @@ pub enum ChangeError {
 }
 
 /// A new reserve is counted from the held lines: a try fails if one of them moves between the reading of the
-/// ledger and its writing, some milliseconds.
-const TRIES: u32 = 30;
+/// ledger and its writing, some milliseconds. How many tries that takes depends on how slow the table is and how
+/// busy the lines are, so that time is the bound: well below the console's time limit.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries: for a write in progress to be over.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -70,7 +73,8 @@ impl App {
     /// Changes what is asked for, in the name of `by`, and wakes the dispatcher: there may be room now.
     /// Returns the pool as it was and as it is. What is so already is no change, and leaves no record.
     pub async fn change(&self, asked: &Asked, by: &str) -> Result<(Pool, Pool), ChangeError> {
-        for _ in 0..TRIES {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             let before = self.table.read_pool().await?;
             let wanted = wanted(asked, &before)?;
             if wanted == Wanted::of(&before) {

@@ -138,7 +138,8 @@ async fn an_estimate_is_near_what_a_campaign_then_takes() {
     }
     let took = started.elapsed().as_secs_f64();
     println!("estimated {estimate:.1} s, took {took:.1} s: {:.2}; midway: {foretold}", estimate / took);
-    assert!((0.75..=1.25).contains(&(estimate / took)), "{estimate} s, and it took {took} s");
+    // About 1 on a machine that has nothing else to do; here other tests take lines and time.
+    assert!((0.67..=1.5).contains(&(estimate / took)), "{estimate} s, and it took {took} s");
     assert!(!foretold.is_empty(), "its finish was foretold");
     sim.stop();
 }
