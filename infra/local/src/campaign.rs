@@ -3,8 +3,7 @@
 //! A list of leads is read, cut and sent piece by piece: memory stays the same however long it is. Each piece is a
 //! campaign message, and a message sent again changes nothing, so after a break the same command adds what is missing.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _, Write};
+use std::io::{BufReader, Read as _};
 
 use anyhow::{Context as _, bail};
 use headroom::core::campaign::{Message, Spec};
@@ -25,6 +24,7 @@ use crate::campaign_args::{
 use crate::lines::aligned;
 use crate::operator::{self, Refused, read};
 use crate::progress::Progress;
+use crate::sheet::Sheet;
 use crate::{check, kpi, source, why};
 
 /// Does what was typed.
@@ -471,18 +471,9 @@ const COLUMNS: [&str; 7] = ["id", "number", "outcome", "reason", "attempts", "ca
 
 async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
     let CommonArgs { json, console, .. } = &args.common;
-    // Beside the place, and there only when it is whole.
-    let draft = args.out.as_ref().map(|out| out.with_extension("part"));
-    let mut out: Box<dyn Write> = match &draft {
-        Some(draft) => {
-            let file =
-                File::create(draft).with_context(|| format!("{} cannot be written", draft.display()))?;
-            Box::new(std::io::BufWriter::new(file))
-        }
-        None => Box::new(std::io::stdout().lock()),
-    };
+    let mut sheet = Sheet::begin(args.out.as_deref())?;
     if !json {
-        out.write_all(csv_line(&COLUMNS).as_bytes())?;
+        sheet.row(&csv_line(&COLUMNS))?;
     }
     let (mut after, mut count) = (None, 0);
     loop {
@@ -497,19 +488,14 @@ async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
             } else {
                 csv_line(&cells(lead).each_ref().map(String::as_str))
             };
-            out.write_all(line.as_bytes())?;
+            sheet.row(&line)?;
         }
         if next.is_none() {
             break;
         }
         after = next;
     }
-    out.flush()?;
-    if let (Some(draft), Some(out)) = (&draft, &args.out) {
-        std::fs::rename(draft, out).with_context(|| format!("{} cannot be written", out.display()))?;
-        println!("{count} leads written to {}", out.display());
-    }
-    Ok(())
+    sheet.end(&format!("{count} leads"))
 }
 
 fn cells(lead: &LeadResult) -> [String; 7] {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::args::{ByArgs, ConsoleArgs};
 use crate::operator::{self, read};
 use crate::progress::Progress;
+use crate::sheet::Sheet;
 use crate::why::utc;
 
 /// What may be done with the list.
@@ -298,18 +299,9 @@ struct Page {
 }
 
 async fn list(args: &ListArgs) -> anyhow::Result<()> {
-    // Beside the place, and there only when it is whole.
-    let draft = args.out.as_ref().map(|out| out.with_extension("part"));
-    let mut out: Box<dyn Write> = match &draft {
-        Some(draft) => {
-            let file =
-                File::create(draft).with_context(|| format!("{} cannot be written", draft.display()))?;
-            Box::new(std::io::BufWriter::new(file))
-        }
-        None => Box::new(std::io::stdout().lock()),
-    };
+    let mut sheet = Sheet::begin(args.out.as_deref())?;
     if !args.json {
-        out.write_all(csv_line(&["number", "since", "by"]).as_bytes())?;
+        sheet.row(&csv_line(&["number", "since", "by"]))?;
     }
     let (mut after, mut count) = (None::<String>, 0);
     loop {
@@ -324,19 +316,14 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
             } else {
                 csv_line(&[cell("number"), cell("since"), cell("by")])
             };
-            out.write_all(line.as_bytes())?;
+            sheet.row(&line)?;
         }
         if next.is_none() {
             break;
         }
         after = next;
     }
-    out.flush()?;
-    if let (Some(draft), Some(out)) = (&draft, &args.out) {
-        std::fs::rename(draft, out).with_context(|| format!("{} cannot be written", out.display()))?;
-        println!("{count} people written to {}", out.display());
-    }
-    Ok(())
+    sheet.end(&format!("{count} people"))
 }
 
 async fn changes(args: &ChangesArgs) -> anyhow::Result<()> {

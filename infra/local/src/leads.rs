@@ -309,35 +309,39 @@ pub(crate) fn number(cell: &str) -> String {
     }
 }
 
-fn next_line(source: &mut impl BufRead, line: &mut u64) -> Result<Option<Row>, ListError> {
+/// The next line of a text without its end, or what is wrong with it, kept to [`LONGEST_ROW`]; nothing at the end.
+pub(crate) fn read_line(source: &mut impl BufRead) -> Result<Option<Result<Vec<u8>, String>>, ListError> {
+    let (mut text, mut length, mut is_end) = (Vec::new(), 0, true);
     loop {
-        let (mut text, mut length, mut is_end) = (Vec::new(), 0, true);
-        loop {
-            let input = source.fill_buf()?;
-            if input.is_empty() {
-                break;
-            }
-            is_end = false;
-            let found = input.iter().position(|byte| *byte == b'\n');
-            let piece = &input[..found.unwrap_or(input.len())];
-            let room = LONGEST_ROW.saturating_sub(text.len());
-            text.extend_from_slice(&piece[..piece.len().min(room)]);
-            length += piece.len();
-            let read = found.map_or(input.len(), |at| at + 1);
-            source.consume(read);
-            if found.is_some() {
-                break;
-            }
+        let input = source.fill_buf()?;
+        if input.is_empty() {
+            break;
         }
-        if is_end {
-            return Ok(None);
+        is_end = false;
+        let found = input.iter().position(|byte| *byte == b'\n');
+        let piece = &input[..found.unwrap_or(input.len())];
+        let room = LONGEST_ROW.saturating_sub(text.len());
+        text.extend_from_slice(&piece[..piece.len().min(room)]);
+        length += piece.len();
+        let read = found.map_or(input.len(), |at| at + 1);
+        source.consume(read);
+        if found.is_some() {
+            break;
         }
+    }
+    let is_long = length > LONGEST_ROW;
+    let read = if is_long { Err(format!("it has more than {LONGEST_ROW} bytes")) } else { Ok(text) };
+    Ok((!is_end).then_some(read))
+}
+
+fn next_line(source: &mut impl BufRead, line: &mut u64) -> Result<Option<Row>, ListError> {
+    while let Some(text) = read_line(source)? {
         *line += 1;
         let row = |lead| Ok(Some(Row { line: *line, lead }));
-        if length > LONGEST_ROW {
-            return row(Err(format!("it has more than {LONGEST_ROW} bytes")));
-        }
-        let text = text.trim_ascii();
+        let text = match &text {
+            Ok(text) => text.trim_ascii(),
+            Err(why) => return row(Err(why.clone())),
+        };
         if text.is_empty() {
             continue;
         }
@@ -349,6 +353,7 @@ fn next_line(source: &mut impl BufRead, line: &mut u64) -> Result<Option<Row>, L
             Err(_) => row(Err("it is not JSON".into())),
         };
     }
+    Ok(None)
 }
 
 /// A line of CSV, quoted where it must be. A cell that a spreadsheet would take for a formula, because it begins with

@@ -13,6 +13,7 @@ mod operator;
 mod progress;
 mod rehearsal;
 mod s3;
+mod sheet;
 mod source;
 mod vapi;
 mod verdict;

@@ -8,7 +8,7 @@ use std::io::BufRead;
 use headroom::core::ids::PhoneNumber;
 use serde::Deserialize;
 
-use crate::leads::{Format, LONGEST_ROW, ListError, Rows, number, skip_mark};
+use crate::leads::{Format, ListError, Rows, number, read_line, skip_mark};
 
 /// A row: its line, from 1, and its number or what is wrong with it.
 pub type NumberRow = (u64, Result<PhoneNumber, String>);
@@ -79,40 +79,19 @@ fn parsed(number: &str) -> Result<PhoneNumber, String> {
 }
 
 fn next_bare(source: &mut impl BufRead, line: &mut u64) -> Result<Option<NumberRow>, ListError> {
-    loop {
-        let (mut text, mut is_end, mut is_long) = (Vec::new(), true, false);
-        loop {
-            let input = source.fill_buf()?;
-            if input.is_empty() {
-                break;
-            }
-            is_end = false;
-            let found = input.iter().position(|byte| *byte == b'\n');
-            let piece = &input[..found.unwrap_or(input.len())];
-            is_long |= text.len() + piece.len() > LONGEST_ROW;
-            if !is_long {
-                text.extend_from_slice(piece);
-            }
-            let read = found.map_or(input.len(), |at| at + 1);
-            source.consume(read);
-            if found.is_some() {
-                break;
-            }
-        }
-        if is_end {
-            return Ok(None);
-        }
+    while let Some(text) = read_line(source)? {
         *line += 1;
-        if is_long {
-            return Ok(Some((*line, Err(format!("it has more than {LONGEST_ROW} bytes")))));
-        }
-        let cell = bare(&text);
-        if cell.is_empty() {
+        let text = match &text {
+            Ok(text) => bare(text),
+            Err(why) => return Ok(Some((*line, Err(why.clone())))),
+        };
+        if text.is_empty() {
             continue;
         }
-        let read = std::str::from_utf8(cell).map_err(|_| "it is not UTF-8 text".to_owned());
+        let read = std::str::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned());
         return Ok(Some((*line, read.and_then(|text| parsed(&number(text))))));
     }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -120,6 +99,7 @@ mod tests {
     use std::io::BufReader;
 
     use super::*;
+    use crate::leads::LONGEST_ROW;
 
     fn read(text: &[u8]) -> Vec<(u64, Option<String>)> {
         let mut numbers = Numbers::new(BufReader::with_capacity(256, text)).expect("a list");
