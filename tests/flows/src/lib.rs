@@ -403,6 +403,7 @@ fn plain(value: &AttributeValue) -> Value {
 fn bytes(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
         AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
         AttributeValue::M(map) => {
             3 + map.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>()

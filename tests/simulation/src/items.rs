@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use headroom::core::ids::NameCode;
+use headroom::core::ids::{LineKey, NameCode, Token};
 use serde_json::Value;
 
 use crate::others::Estimate;
@@ -157,9 +157,7 @@ impl Ledger {
         let sharded = usize::from(!token.starts_with(kind));
         let bare = sharded + if kind == 'o' { 12 } else { 7 };
         let mut own = codes(token.get(bare..).unwrap_or_default());
-        if let Some(known) =
-            key.get(..5).filter(|_| !key.starts_with('~')).and_then(|code| self.known.get(code))
-        {
+        if let Some(known) = key.get(..5).filter(|_| is_claim(key)).and_then(|code| self.known.get(code)) {
             own.extend(known.iter().cloned());
         }
         own
@@ -288,6 +286,19 @@ pub(crate) fn text(item: &Value, name: &str) -> Option<String> {
     item[name]["S"].as_str().map(str::to_owned)
 }
 
+/// A line's token as leads have it, from the ledger's packed form or from a lead's text.
+pub(crate) fn token_text(value: &Value) -> String {
+    let packed = value["B"].as_str().and_then(|packed| aws_smithy_types::base64::decode(packed).ok());
+    let token = packed.and_then(|packed| Token::unpacked(&packed).ok());
+    token
+        .map_or_else(|| value["S"].as_str().unwrap_or_default().to_owned(), |token| token.as_str().to_owned())
+}
+
+/// Whether a line is held under a claim: that of a call which Headroom dials.
+pub(crate) fn is_claim(key: &str) -> bool {
+    matches!(key.parse(), Ok(LineKey::Claim(_)))
+}
+
 impl Ledger {
     pub(crate) fn of(item: &Value) -> Self {
         let map = |name: &str| item[name]["M"].as_object().cloned().unwrap_or_default();
@@ -341,10 +352,7 @@ impl Ledger {
             unseen: text(item, "unseen").map(|text| Estimate::of(&text)),
             org: text(item, "org"),
             seen: item.get("seen").map(|_| number(item, "seen")),
-            lines: map("lns")
-                .into_iter()
-                .map(|(key, token)| (key, token["S"].as_str().unwrap_or_default().to_owned()))
-                .collect(),
+            lines: map("lns").into_iter().map(|(key, token)| (key, token_text(&token))).collect(),
             campaigns: map("cmp")
                 .into_iter()
                 .map(|(code, tally)| {

@@ -13,7 +13,7 @@ use vapi_sim::{CallTruth, Sim};
 use crate::callbacks::Callbacks;
 use crate::events::Events;
 use crate::hours::Hours;
-use crate::items::{CampaignSeen, Lead, Ledger, Said, kind, number, text};
+use crate::items::{CampaignSeen, Lead, Ledger, Said, is_claim, kind, number, text};
 use crate::kpi::Figures;
 use crate::life::{Lives, is_over};
 use crate::others::Others;
@@ -377,13 +377,12 @@ impl Promises {
                 ledger.shared
             )
         })?;
-        for key in ledger.lines.keys().filter(|key| !key.starts_with('~')) {
+        for key in ledger.lines.keys().filter(|key| is_claim(key)) {
             let known = ledger.campaigns.keys().any(|code| key.starts_with(code.as_str()));
             ensure(known, "P7", || format!("the line of {key} is counted for no campaign"))?;
         }
         for (code, (h, ..)) in &ledger.campaigns {
-            let held =
-                ledger.lines.keys().filter(|key| !key.starts_with('~') && key.starts_with(code)).count();
+            let held = ledger.lines.keys().filter(|key| is_claim(key) && key.starts_with(code)).count();
             ensure(*h == held as i64, "P7", || format!("campaign {code} counts {h} lines and holds {held}"))?;
         }
         Ok(())
@@ -456,7 +455,7 @@ impl Promises {
             })?;
             // Over all items, too, unless a call was observed in one: that counts wherever it came.
             let counts = |item: &Ledger, line: (&String, &String)| {
-                line.0.starts_with('~') && quota.knows(&item.codes(line.0, line.1))
+                !is_claim(line.0) && quota.knows(&item.codes(line.0, line.1))
             };
             let was_observed =
                 self.ledger.values().any(|item| item.lines.iter().any(|line| counts(item, line)));

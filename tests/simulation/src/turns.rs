@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use vapi_sim::Sim;
 
 use crate::callbacks::Callbacks;
-use crate::items::{Lead, Ledger, Progress};
+use crate::items::{Lead, Ledger, Progress, is_claim};
 use crate::plan::{Campaign, Change, Plan};
 use crate::promises::{Checked, ensure};
 
@@ -228,12 +228,8 @@ impl Turns {
         vapi: &Sim,
         now: Timestamp,
     ) -> Checked {
-        let new: Vec<&String> = ledger
-            .new_since(before)
-            .into_iter()
-            .map(|(key, _)| key)
-            .filter(|key| !key.starts_with('~'))
-            .collect();
+        let new: Vec<&String> =
+            ledger.new_since(before).into_iter().map(|(key, _)| key).filter(|key| is_claim(key)).collect();
         let is_taking = ledger.new_since(before).iter().any(|(_, token)| token.starts_with('o'));
         for (code, campaign) in asked {
             let keys: Vec<&String> =

@@ -403,15 +403,22 @@ pub enum LineKey {
     Observed(CallId),
 }
 
+/// The first digit of a packed call id, which is below 17: characters that no claim and no other call's key begins with.
+const FIRST: &[u8; 17] = b"!#$%&()*+,./:;<=>";
+/// Its other digits: all that is printed but a quotation mark and a backslash.
+const PACKED: &[u8; 92] =
+    b"!#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+const PACKED_LEN: usize = 20;
+
 impl fmt::Display for LineKey {
-    /// The ledger's short spelling: claims as they are, observed calls behind a `~`, UUIDs packed
-    /// into 22 characters, since every character is paid for in each write of the item.
+    /// The ledger's short spelling: claims as they are, UUIDs packed into 20 characters, since every character is paid
+    /// for in each write of the item, other call ids behind a `~`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Claim(claim) => claim.fmt(f),
             Self::Observed(call) => match canonical_uuid(call.as_str()) {
-                Some(uuid) => write!(f, "~{}", URL_SAFE_NO_PAD.encode(uuid.as_bytes())),
-                None => write!(f, "~~{call}"),
+                Some(uuid) => f.write_str(&packed(uuid)),
+                None => write!(f, "~{call}"),
             },
         }
     }
@@ -423,21 +430,37 @@ fn canonical_uuid(text: &str) -> Option<uuid::Uuid> {
     (uuid.hyphenated().to_string() == text).then_some(uuid)
 }
 
+fn packed(uuid: uuid::Uuid) -> String {
+    let mut rest = uuid.as_u128();
+    let mut text = [b' '; PACKED_LEN];
+    for place in text[1..].iter_mut().rev() {
+        *place = PACKED[(rest % 92) as usize];
+        rest /= 92;
+    }
+    text[0] = FIRST[rest as usize];
+    text.iter().copied().map(char::from).collect()
+}
+
+fn unpacked(text: &str) -> Option<uuid::Uuid> {
+    let (first, rest) = text.as_bytes().split_first()?;
+    let place = |digits: &[u8], char: u8| digits.iter().position(|digit| *digit == char).map(|at| at as u128);
+    let uuid = rest.iter().try_fold(place(FIRST, *first)?, |sum, char| {
+        sum.checked_mul(92)?.checked_add(place(PACKED, *char)?)
+    })?;
+    (text.len() == PACKED_LEN).then(|| uuid::Uuid::from_u128(uuid))
+}
+
 impl FromStr for LineKey {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if let Some(raw) = text.strip_prefix("~~") {
-            return Ok(Self::Observed(raw.parse()?));
+        match text.as_bytes().first() {
+            Some(b'~') => Ok(Self::Observed(text[1..].parse()?)),
+            Some(first) if FIRST.contains(first) => match unpacked(text) {
+                Some(uuid) => Ok(Self::Observed(CallId(uuid.hyphenated().to_string()))),
+                None => Err(IdError { what: "line key", problem: "is not a packed call id" }),
+            },
+            _ => Ok(Self::Claim(text.parse()?)),
         }
-        if let Some(packed) = text.strip_prefix('~') {
-            let uuid = URL_SAFE_NO_PAD
-                .decode(packed)
-                .ok()
-                .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
-                .ok_or(IdError { what: "line key", problem: "is not a packed call id" })?;
-            return Ok(Self::Observed(CallId(uuid.hyphenated().to_string())));
-        }
-        Ok(Self::Claim(text.parse()?))
     }
 }
 
@@ -505,6 +528,11 @@ const MOST_CODES: usize = 4;
 const LONG_TOKEN: usize = 1 + 6 + NONCE_LEN;
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 
+/// What a character stands for: 0 to 63.
+fn digit(char: u8) -> u32 {
+    DIGITS.iter().position(|digit| *digit == char).unwrap_or_default() as u32
+}
+
 impl Token {
     /// A token for a line taken at `now`; `nonce` (30 bits of it) tells two takings at one instant apart.
     pub fn new(kind: Kind, now: Timestamp, nonce: u32) -> Self {
@@ -548,8 +576,7 @@ impl Token {
 
     /// Which item of the ledger the line is on, from 0.
     pub fn shard(&self) -> u8 {
-        let digit = self.0.as_bytes()[..self.head_len()].get(1);
-        digit.and_then(|digit| DIGITS.iter().position(|d| d == digit)).unwrap_or_default() as u8
+        self.0.as_bytes()[..self.head_len()].get(1).map_or(0, |char| digit(*char) as u8)
     }
 
     /// Kind and shard.
@@ -568,6 +595,39 @@ impl Token {
         &self.0
     }
 
+    /// The token as the ledger keeps it, six bits to a character: each write of the ledger is paid by the bytes of all
+    /// its lines.
+    pub fn packed(&self) -> Vec<u8> {
+        let quarter = |chars: &[u8]| {
+            let bits = chars.iter().fold(0_u32, |bits, char| (bits << 6) | digit(*char));
+            let [_, bytes @ ..] = (bits << (6 * (4 - chars.len()))).to_be_bytes();
+            bytes.into_iter().take((6 * chars.len()).div_ceil(8))
+        };
+        self.0.as_bytes().chunks(4).flat_map(quarter).collect()
+    }
+
+    /// The token that is packed so.
+    pub fn unpacked(bytes: &[u8]) -> Result<Self, IdError> {
+        let mut text = String::new();
+        for chunk in bytes.chunks(3) {
+            let bits = chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
+            let bits = bits << (8 * (3 - chunk.len()));
+            for place in (0..4).rev().take(8 * chunk.len() / 6) {
+                text.push(DIGITS[(bits >> (6 * place)) as usize & 63] as char);
+            }
+        }
+        // Three bytes are four characters or three: only one of the two has a token's length.
+        let token = text.parse::<Self>().or_else(|error| {
+            text.pop();
+            text.parse().map_err(|_| error)
+        })?;
+        if token.packed() == bytes {
+            Ok(token)
+        } else {
+            Err(IdError { what: "line token", problem: "has bits to spare" })
+        }
+    }
+
     /// Which kind of call took the line.
     pub fn kind(&self) -> Kind {
         match self.0.as_bytes()[0].to_ascii_lowercase() {
@@ -581,9 +641,8 @@ impl Token {
 
     /// When the line was taken, to a hundredth of a second, rounded down.
     pub fn since(&self) -> Timestamp {
-        let centis = self.0.as_bytes()[self.head_len()..][..6].iter().fold(0_i64, |sum, digit| {
-            (sum << 6) | DIGITS.iter().position(|d| d == digit).unwrap_or_default() as i64
-        });
+        let digits = &self.0.as_bytes()[self.head_len()..][..6];
+        let centis = digits.iter().fold(0_i64, |sum, char| (sum << 6) | i64::from(digit(*char)));
         Timestamp::from_millisecond(TOKEN_EPOCH_MS + centis * 10)
             .expect("36 bits of hundredths of a second after 2026 are within the range of a timestamp")
     }
@@ -625,6 +684,7 @@ pub struct Lease {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -695,6 +755,8 @@ mod tests {
                     prop_assert_eq!(token.kind(), kind);
                     prop_assert!((0..10).contains(&(ms - token.since().as_millisecond())));
                     prop_assert_eq!(token.as_str().parse::<Token>(), Ok(token.clone()));
+                    prop_assert_eq!(token.packed().len(), (token.as_str().len() * 6).div_ceil(8));
+                    prop_assert_eq!(Token::unpacked(&token.packed()), Ok(token.clone()));
                 }
             }
         }
@@ -702,6 +764,13 @@ mod tests {
         #[test]
         fn no_text_panics_the_parsers(text in "\\PC{0,50}") {
             let _ = (text.parse::<LineKey>(), text.parse::<Token>(), text.parse::<PhoneNumber>());
+        }
+
+        #[test]
+        fn bytes_are_one_token_or_none(bytes in vec(any::<u8>(), 0..16)) {
+            if let Ok(token) = Token::unpacked(&bytes) {
+                prop_assert_eq!(token.packed(), bytes);
+            }
         }
     }
 }

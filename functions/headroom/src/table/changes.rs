@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
+use super::ledger::packed;
 use super::shards::Several;
 use super::{Table, TableError};
 use crate::core::ids::NameCode;
@@ -200,7 +201,7 @@ impl Table {
                 update = update.expression_attribute_values(":was", paces_value(pool.paces.iter()));
             }
             let own = uses.own.iter().map(|(key, held)| (key.as_str().to_owned(), n(held)));
-            let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), s(token.as_str())));
+            let lines = pool.lines.iter().map(|(key, token)| (key.to_string(), packed(token)));
             set.push_str(", rsv = :rsv, quo = :quo, pace = :pace, own = :own, nshr = :nshr");
             condition.push_str(" AND lns = :lns");
             update = update

@@ -18,7 +18,7 @@
 //! | `ntot` `nout` `nfrn` `ninb` `nweb` `nchat` | held lines: all, outbound, the foreign part of it, inbound, web, chat |
 //! | `own` `nshr` | map: reserve or quota → lines held by its own calls; lines held beyond reserves |
 //! | `pace` | map: quota → calls begun today, and when the next may begin |
-//! | `lns` | map: line key → token |
+//! | `lns` | map: line key → token, packed |
 //! | `cmp` | map: campaign code → `h` held, `d` done, `f` failed, `k` what its calls are known by; and how far it has come: |
 //! | | `p` its own rate's pace, `b` begun of its batch, `z` its last line freed, `r` its ramp's step, `n` `a` `x` calls ended, answered, broken, `s` line-time |
 //! | `rest_until` `rests` | outbound rests until; rests in a row |
@@ -32,6 +32,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Update};
 use jiff::Timestamp;
 
@@ -338,7 +339,7 @@ impl Table {
             condition.push_str(&format!(" AND attribute_not_exists(lns.#k{i})"));
             update = update
                 .expression_attribute_names(format!("#k{i}"), lease.key.to_string())
-                .expression_attribute_values(format!(":t{i}"), s(lease.token.as_str()));
+                .expression_attribute_values(format!(":t{i}"), packed(&lease.token));
         }
         let sent = update.update_expression(set).condition_expression(condition).send().await;
         match sent.outcome("take lines", |output| output.attributes)? {
@@ -427,7 +428,7 @@ impl Table {
             .expression_attribute_names("#k", lease.key.to_string())
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision))
-            .expression_attribute_values(":t", s(lease.token.as_str()));
+            .expression_attribute_values(":t", packed(&lease.token));
         if let Some(bucket) = source.bucket() {
             set.push_str(", own.#b = own.#b + :one");
             let full = if matches!(source, Source::Shared(_)) { ">=" } else { "<" };
@@ -511,7 +512,7 @@ impl Table {
             .expression_attribute_names("#k", lease.key.to_string())
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":rev", n(pool.revision))
-            .expression_attribute_values(":t", s(lease.token.as_str()));
+            .expression_attribute_values(":t", packed(&lease.token));
         let codes = pool.codes(&lease.key, &lease.token);
         let bucket = pool.reserves.bucket(&codes, kind);
         let beyond = bucket.as_ref().is_none_or(|bucket| pool.uses.held(&bucket.key) > bucket.reserved);
@@ -848,6 +849,11 @@ fn counters(kind: Kind, sign: char) -> String {
     names.iter().map(|name| format!(", {name} = {name} {sign} :one")).collect()
 }
 
+/// A token as the ledger keeps it.
+pub(super) fn packed(token: &Token) -> AttributeValue {
+    AttributeValue::B(Blob::new(token.packed()))
+}
+
 pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     let item = item.ok_or(TableError::NoLedger)?;
     let read = Reader::new(&item, "ledger");
@@ -859,7 +865,7 @@ pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     };
     let mut lines = BTreeMap::new();
     for (key, token) in read.map("lns")? {
-        let parsed = token.as_s().ok().and_then(|token| token.parse::<Token>().ok());
+        let parsed = token.as_b().ok().and_then(|token| Token::unpacked(token.as_ref()).ok());
         match (key.parse::<LineKey>(), parsed) {
             (Ok(key), Some(token)) => lines.insert(key, token),
             _ => return Err(read.error("lns", "has an entry that is no line")),

@@ -125,7 +125,7 @@ fn claim(text: &str) -> Result<bool, String> {
 fn line(text: &str) -> Result<bool, String> {
     let Some(line) = taken(text.parse::<LineKey>(), text)? else { return Ok(false) };
     reads_back(&line)?;
-    is_id(&line.to_string(), 66, |c| key_safe(c) || c == '~')?;
+    is_id(&line.to_string(), 65, |c| c.is_ascii_graphic() && !['"', '\\'].contains(&c))?;
     if let LineKey::Observed(call) = &line {
         is_id(call.as_str(), 64, key_safe)?;
     }

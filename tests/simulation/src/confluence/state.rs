@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::items::token_text;
+
 /// How closely two states are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -36,9 +38,9 @@ struct Tokens(BTreeMap<String, usize>);
 
 impl Tokens {
     fn name(&mut self, token: &Value) -> Value {
-        let token = token["S"].as_str().expect("a token is a string");
+        let token = token_text(token);
         let next = self.0.len();
-        let place = self.0.entry(token.to_owned()).or_insert(next);
+        let place = *self.0.entry(token.clone()).or_insert(next);
         json!(format!("{}{place}", &token[..1]))
     }
 }
