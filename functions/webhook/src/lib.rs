@@ -8,7 +8,8 @@
 //! | 404, 405 | another path, another method |
 //! | 500 | the table did not answer: another try can help |
 //!
-//! The answer waits for the write, and for nothing slower.
+//! The answer waits for the write, and for nothing slower. A caller is answered in any case: without the table, as if there
+//! was a line for them.
 
 use headroom::config::Callers;
 use headroom::core::callback::Unpromised;
@@ -130,8 +131,7 @@ impl Webhook {
                 Ok(json!({}))
             }
             ServerMessage::AssistantRequest(event) => {
-                let answer = self.app.answer(&event, &self.callers).await?;
-                Ok(match answer {
+                Ok(match self.app.answer_anyway(&event, &self.callers).await {
                     Answer::Assistant(id) => json!({ "assistantId": id }),
                     Answer::Refusal(text) => json!({ "error": text }),
                     Answer::Forward(number) => {

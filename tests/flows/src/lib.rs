@@ -6,6 +6,7 @@
 mod calls;
 pub mod engine;
 mod meter;
+mod stored;
 mod without;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,14 +75,16 @@ pub struct Asked {
     pub body: String,
 }
 
-/// An HTTP server on loopback that gives everybody the same answer, and remembers who asked. `{n}` in the answer is a
-/// number that is never given twice.
-#[derive(Debug)]
+/// What makes a [`Stub`]'s answers, each a status and a body.
+type Answering = Box<dyn FnMut(&Asked) -> (u16, String) + Send>;
+
+/// An HTTP server on loopback that gives everybody the same answer, or the one that the test makes, and remembers who
+/// asked. `{n}` in the answer is a number that is never given twice.
 pub struct Stub {
     /// Where it listens.
     pub url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
-    answer: Arc<Mutex<(u16, String)>>,
+    answer: Arc<Mutex<Answering>>,
 }
 
 impl Stub {
@@ -91,7 +94,7 @@ impl Stub {
         let stub = Self {
             url: format!("http://{}", listener.local_addr()?),
             asked: Arc::default(),
-            answer: Arc::new(Mutex::new((status, body.into()))),
+            answer: Arc::new(Mutex::new(always(status, body.into()))),
         };
         let (asked, answer) = (stub.asked.clone(), stub.answer.clone());
         let numbers = Arc::new(AtomicU32::new(0));
@@ -100,8 +103,8 @@ impl Stub {
                 let (asked, answer, numbers) = (asked.clone(), answer.clone(), numbers.clone());
                 tokio::spawn(async move {
                     let Ok(request) = read_request(&stream).await else { return };
+                    let (status, body) = answer.lock().unwrap_or_else(PoisonError::into_inner)(&request);
                     asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                    let (status, body) = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let body = body.replace("{n}", &numbers.fetch_add(1, Ordering::Relaxed).to_string());
                     let head = format!(
                         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -116,13 +119,22 @@ impl Stub {
 
     /// Answers with this from now on.
     pub fn answers(&self, status: u16, body: impl Into<String>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = (status, body.into());
+        self.answers_by(always(status, body.into()));
+    }
+
+    /// Answers with what this makes from now on.
+    pub fn answers_by(&self, answering: impl FnMut(&Asked) -> (u16, String) + Send + 'static) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(answering);
     }
 
     /// What was asked since the last time this was called.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn always(status: u16, body: String) -> Answering {
+    Box::new(move |_| (status, body.clone()))
 }
 
 async fn read_request(stream: &TcpStream) -> std::io::Result<Asked> {

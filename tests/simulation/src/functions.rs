@@ -166,8 +166,8 @@ impl World {
             format!("{}-{} invoked{cold}", function.name(), process.id)
         });
         let run = async {
-            if is_cold && app.prepare().await.is_err() {
-                return None;
+            if is_cold {
+                app.prepare().await;
             }
             Some(work(app.clone()).await)
         };

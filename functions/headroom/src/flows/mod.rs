@@ -72,7 +72,7 @@ use crate::core::pool::Policy;
 use crate::core::timers::Timers;
 use crate::logging::chain;
 use crate::outlet::Outlet;
-use crate::table::{Table, TableError};
+use crate::table::Table;
 use crate::vapi::{Vapi, VapiError};
 use crate::wake::WakeQueue;
 
@@ -136,6 +136,9 @@ pub fn random_nonce() -> u32 {
     rand::random()
 }
 
+/// How long a start waits for the table, and for Vapi. With [`observe`]'s patience for callers it is less than Vapi's own.
+const START_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Headroom's patience with AWS: five tries with jitter, each bounded in time, so that a function
 /// never hangs on one lost answer.
 pub fn aws_patience() -> (RetryConfig, TimeoutConfig) {
@@ -181,7 +184,7 @@ impl App {
             often: lines.often,
             outlet: None,
         };
-        app.prepare().await?;
+        app.prepare().await;
         Ok(app)
     }
 
@@ -191,9 +194,17 @@ impl App {
     }
 
     /// Opens the connections, so that the first invocation does not, and makes sure that the pool exists.
-    pub async fn prepare(&self) -> Result<(), TableError> {
-        let ((), ensured) = tokio::join!(self.vapi.warm(), self.table.ensure_pool(self.policy));
-        ensured
+    ///
+    /// Who starts while the table does not answer starts all the same, since a caller may be waiting for it; each
+    /// invocation says for itself what it could not do, and the pass makes sure of the pool again.
+    pub async fn prepare(&self) {
+        let ensure = tokio::time::timeout(START_PATIENCE, self.table.ensure_pool(self.policy));
+        let (_, ensured) = tokio::join!(tokio::time::timeout(START_PATIENCE, self.vapi.warm()), ensure);
+        match ensured {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = chain(&error), "started without the table"),
+            Err(_) => tracing::error!("started without the table: it does not answer"),
+        }
     }
 
     /// Wakes the dispatcher; a wake-up that cannot be sent is logged and left to the minute pass.
@@ -216,9 +227,6 @@ pub enum StartError {
     /// The environment.
     #[error("the configuration is not complete")]
     Config(#[from] crate::config::ConfigError),
-    /// The table.
-    #[error("the table cannot be used")]
-    Table(#[from] TableError),
     /// Vapi's client.
     #[error("Vapi cannot be asked")]
     Vapi(#[from] VapiError),

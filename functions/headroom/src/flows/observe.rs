@@ -20,6 +20,10 @@ use super::settle::Settled;
 /// How long a webhook's answer may wait for Vapi, in the rare case that it asks back.
 pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long a caller waits for the table before they are answered without it. Vapi gives up after 7.5 s, the way there
+/// and the function's start included.
+const CALLERS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What an event came to, for logs and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -211,6 +215,23 @@ impl App {
             Settled::Now => Effect::Ended,
             Settled::NotHere => Effect::None,
         })
+    }
+
+    /// Answers a caller on a bare number, whatever becomes of the table. Vapi has given the call a line of the subscription before it
+    /// asks, so where nobody can tell whether the ledger has one for it, the caller is answered: turned away they would be for
+    /// our sake alone. Their line is taken by the messages that follow, or by the pass, as that of any call which is there.
+    pub async fn answer_anyway(&self, event: &CallEvent, callers: &Callers) -> Answer {
+        let error = match tokio::time::timeout(CALLERS_PATIENCE, self.answer(event, callers)).await {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "the table is slow".to_owned(),
+        };
+        let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
+            tracing::error!(call.id = %event.call, error, "caller refused: no assistant is configured for their number");
+            return Answer::Refusal(callers.busy_message.clone());
+        };
+        tracing::error!(call.id = %event.call, error, "caller answered without a line on the ledger");
+        Answer::Assistant(assistant.to_owned())
     }
 
     /// Answers a caller on a bare number, if there is a line and an assistant for them.

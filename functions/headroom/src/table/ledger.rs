@@ -25,6 +25,7 @@
 //! | `unseen` | lines that others are believed to use without anybody telling, as of when and until when |
 //! | `org` `seen` `conf` | what Vapi said: our organisation, its limit; the policy last configured |
 //! | `nlive` | if there are several items: how many of them lines are taken in |
+//! | `fmt` | the table's format, if it is not the first: [`super::FORMAT`] |
 //! | `whole` | in the first of several: `lim`, `cap`, `hroom` and `rsv` of all together, and their number `items` |
 //!
 //! `rsv`, `own`, `cmp` and `lns` are of the item alone; `org`, `seen` and `conf` are in the first one only.
@@ -37,7 +38,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
-use super::{Conditional as _, Table, TableError, Written};
+use super::{Conditional as _, FORMAT, Table, TableError, Written};
 use crate::core::ids::{
     AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, OrgId, QuotaName, Token,
 };
@@ -857,6 +858,10 @@ pub(super) fn packed(token: &Token) -> AttributeValue {
 pub(super) fn pool_of(item: Option<Item>) -> Result<Pool, TableError> {
     let item = item.ok_or(TableError::NoLedger)?;
     let read = Reader::new(&item, "ledger");
+    // Before all else: nothing of a later format is what it seems.
+    if let Some(newer) = read.number_if("fmt")?.filter(|format| *format > FORMAT) {
+        return Err(TableError::Newer(newer));
+    }
     let shard = shard_of(&item, &read)?;
     let policy = if shard.live > 1 || shard.index > 0 || shard.whole.is_some() {
         Policy::share(read.number("lim")?, read.number("cap")?, read.number("hroom")?)

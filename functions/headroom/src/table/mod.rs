@@ -32,6 +32,36 @@
 //! the way, from the old item that DynamoDB sends along. The SDK repeats a request that was
 //! throttled or not answered, with jitter, a bounded number of times; a write that was applied
 //! although its answer was lost is told from a refusal by its own token in the old item.
+//!
+//! # Releases beside each other
+//!
+//! While a release is deployed, or rolled back, functions of two releases work on one table, and what one of them has
+//! written the other reads. So:
+//!
+//! - **What is read.** An attribute that nobody here knows is passed over, and one that is absent has a meaning: that of
+//!   the releases before it. A new attribute may say more; it may not change what those beside it say, and a name is
+//!   never used again for something else.
+//! - **What is written.** An item that others extend is changed attribute by attribute and never put anew, so what one
+//!   release does not know stays. Whole items are put where there was none (campaign, lead, ledger), and where
+//!   the item is one release's own word, made again at the next occasion: the health, why somebody waits, an hour of
+//!   usage. Two attributes are written whole all the same: a policy's change counts `own`, `pace` and `whole` anew, and an
+//!   edit of a campaign keeps those of its settings that the editing release knows.
+//! - **What is one text** (a token, a reserve, a quota, a pace, a breaker) has no room for more: who does not know a part
+//!   cannot read it. To spell one in another way is another format.
+//!
+//! **Another format** is what an older release would misread. The ledger says which one the table has, in `fmt`; without it,
+//! the first, so that it costs nothing now. A ledger of a higher number than [`FORMAT`] is refused
+//! wherever one is read, with [`TableError::Newer`]: before anything else of it is looked at, in what a refused write
+//! brings back as well. So a release that was rolled back too far dials nobody and frees nothing, says so with every
+//! message and every pass, and answers callers all the same. Lower numbers are read.
+//!
+//! A process of the old release may have read the ledger just before the number was raised, and write afterwards. What moves
+//! a line is conditioned on the item's `rev`, so who raises the number raises `rev` in the same transaction, in every
+//! item of the ledger: the late write is refused, brings the newer item back, and is given up. Writes of the ledger that do not
+//! look at `rev` (a rest, what Vapi said, others' lines, a campaign's counters and its step) each set or count what is theirs alone,
+//! and a newer release reads what they leave, as it reads all that is older. The same holds for leads, campaigns and
+//! people, whose old spelling has to be read for as long as an invocation lasts, a quarter of an hour, and
+//! in fact for good: most of them are never written again.
 
 mod attributes;
 mod both;
@@ -70,6 +100,10 @@ use attributes::Item;
 /// The index of ready leads.
 const READY_INDEX: &str = "ready";
 
+/// The highest number of a table's format that this release reads. One more for each change that the releases before it
+/// would misread; see [Releases beside each other](self#releases-beside-each-other).
+pub const FORMAT: u32 = 1;
+
 /// Why the table could not answer. Refusals are outcomes of the functions and never this.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -96,6 +130,12 @@ pub enum TableError {
     /// The pool's ledger is not there yet.
     #[error("the pool has no ledger; the first function to start creates it")]
     NoLedger,
+    /// A later release has been here, and wrote what this one would misread. Nothing is done until that is deployed again.
+    #[error(
+        "the table is of format {0}, and this release knows {FORMAT} at most, so it leaves lines and leads alone: \
+         deploy the newer release again"
+    )]
+    Newer(u32),
 }
 
 impl TableError {
