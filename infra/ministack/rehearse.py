@@ -1,5 +1,6 @@
 """Deploys the template with its binaries onto ministack, runs a campaign there against the simulated Vapi, and takes
-it all down again.
+it all down again. In the middle of the campaign the stack is deployed anew with another cap, the webhook loses its
+DynamoDB for a while, and the deployment is rolled back.
 
 Usage: rehearse.py TEMPLATE BINARIES VAPI_SIM TRANSFORM ...
 
@@ -29,13 +30,18 @@ from ministack import Ministack, free_port
 STACK = "rehearsal"
 KEY, SECRET, TOKEN = "rehearsal-key", "rehearsal-secret", "rehearsal-token"
 LINES, CAP, HEADROOM = 10, 7, 3
-LEADS = 40
+# What a deployment in mid-campaign lowers the cap to, until it is rolled back.
+LOWERED_CAP = 4
+LEADS = 100
 CAMPAIGN = "rehearsal"
 # The C library of Lambda's Amazon Linux 2023.
 GLIBC = (2, 34)
 MACHINES = {62: "x86_64", 183: "arm64"}
-# A campaign of a minute, with amends for what is lost and a machine that has more to do.
-LONGEST = 420
+# A campaign of minutes, with amends for what is lost and a machine that has more to do.
+LONGEST = 900
+# How long Vapi waits for the answer to an assistant-request, in seconds.
+PATIENCE = 7.5
+ASSISTANT = "0b5d7c1e-0000-4000-8000-00000000b001"
 
 
 class Findings:
@@ -93,12 +99,19 @@ def packages(binaries, findings):
 
 
 def loosen(stack):
-    """Asked for several parameters at once, ministack looks for a grant on all there are; AWS judges each by its name."""
+    """Asked for several parameters at once, ministack looks for a grant on all there are; AWS judges each by its name. Of
+    an alarm on an expression it knows nothing: there, it is one on the metric that the expression is made of."""
     for resource in stack["Resources"].values():
         for policy in resource.get("Properties", {}).get("Policies", []) if resource["Type"] == "AWS::IAM::Role" else []:
             for statement in policy["PolicyDocument"]["Statement"]:
                 if statement.get("Action") == "ssm:GetParameters":
                     statement["Resource"] = "*"
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
+            parts = resource["Properties"].pop("Metrics")
+            measured = next(part["MetricStat"] for part in parts if "MetricStat" in part)
+            resource["Properties"] |= {
+                **measured["Metric"], "Period": measured["Period"], "Statistic": measured["Stat"]
+            }
 
 
 def deploy(aws, template, zips, transform, sim_url):
@@ -115,31 +128,54 @@ def deploy(aws, template, zips, transform, sim_url):
         stack = json.load(file)
     loosen(stack)
     s3.put_object(Bucket="code", Key="template.json", Body=json.dumps(stack).encode())
-    parameters = {
-        "VapiUrl": sim_url,
-        "LineLimit": str(LINES),
-        "OutboundCap": str(CAP),
-        "Headroom": str(HEADROOM),
-        "InboundAssistants": "*=0b5d7c1e-0000-4000-8000-00000000b001",
-        # The simulated people live in no zone.
-        "CallingHours": "none",
-        "TableDeletionProtection": "false",
-    }
     stacks.create_stack(
         StackName=STACK,
         TemplateURL=f"{aws.url}/code/template.json",
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Parameters=parameters(sim_url, CAP),
     )
+    stack = deployed(stacks, "CREATE")
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def parameters(sim_url, cap):
+    """The stack's parameters, all but the defaults."""
+    given = {
+        "VapiUrl": sim_url,
+        "LineLimit": str(LINES),
+        "OutboundCap": str(cap),
+        "Headroom": str(HEADROOM),
+        "InboundAssistants": f"*={ASSISTANT}",
+        # The simulated people live in no zone.
+        "CallingHours": "none",
+        "TableDeletionProtection": "false",
+    }
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+
+
+def deployed(stacks, how):
+    """The stack, once its creation or its update is complete."""
     while True:
         stack = stacks.describe_stacks(StackName=STACK)["Stacks"][0]
-        if stack["StackStatus"] == "CREATE_COMPLETE":
-            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        if stack["StackStatus"] != "CREATE_IN_PROGRESS":
+        if stack["StackStatus"] == f"{how}_COMPLETE":
+            return stack
+        if not stack["StackStatus"].startswith(f"{how}_") or not stack["StackStatus"].endswith("IN_PROGRESS"):
             events = stacks.describe_stack_events(StackName=STACK)["StackEvents"]
             reasons = [e for e in events if e["ResourceStatus"].endswith("FAILED")]
             raise SystemExit(f"the stack is {stack['StackStatus']}: {json.dumps(reasons, default=str, indent=1)}")
         time.sleep(0.2)
+
+
+def redeploy(aws, sim_url, cap):
+    """Deploys the same template with another cap: all functions start anew, in the midst of what they are doing."""
+    stacks = aws.client("cloudformation")
+    stacks.update_stack(
+        StackName=STACK,
+        TemplateURL=f"{aws.url}/code/template.json",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=parameters(sim_url, cap),
+    )
+    deployed(stacks, "UPDATE")
 
 
 def asked(url, **headers):
@@ -151,11 +187,26 @@ def asked(url, **headers):
         return None
 
 
+def sent(method, url, body=None, **headers):
+    """The status of an answer, its text, and after how many seconds it came."""
+    data = body if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    began = time.monotonic()
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data=data, headers=headers, method=method), timeout=60
+        ) as answer:
+            status, text = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read().decode()
+    return status, text, time.monotonic() - began
+
+
 def messages():
     """The campaign, in two messages, one of which comes twice; and one that nobody can read."""
     campaign = {
         "id": CAMPAIGN,
-        "assistantId": "0b5d7c1e-0000-4000-8000-00000000b001",
+        "assistantId": ASSISTANT,
         "phoneNumberId": "0b5d7c1e-0000-4000-8000-00000000c001",
         "agent": "renewals",
         "retry": {"maxAttempts": 2, "noAnswerAfter": "5s", "busyAfter": "5s"},
@@ -178,39 +229,123 @@ def depth(aws, url):
     return sum(int(found.get(name, 0)) for name in names)
 
 
+class Campaign:
+    """How the campaign stands, as the console tells it from time to time."""
+
+    def __init__(self, endpoint):
+        self.url = f"{endpoint}/status"
+        self.until = time.monotonic() + LONGEST
+        self.status, self.leads, self.finished, self.lines, self.told = None, {}, False, None, 0.0
+
+    def look(self):
+        self.status = asked(self.url, authorization=f"Bearer {TOKEN}") or self.status
+        campaigns = {campaign["id"]: campaign for campaign in (self.status or {}).get("campaigns", [])}
+        self.leads = campaigns.get(CAMPAIGN, {}).get("leads", {})
+        self.finished = campaigns.get(CAMPAIGN, {}).get("finished", False)
+        self.lines = self.status and self.status["pools"][0]["total"]
+        return self
+
+    @property
+    def over(self):
+        """Leads that have their outcome."""
+        return self.leads.get("done", 0) + self.leads.get("failed", 0)
+
+    @property
+    def cap(self):
+        return self.status and self.status["pools"][0]["cap"]
+
+    def reaches(self, what, seconds=LONGEST):
+        """Waits until `what` holds of the campaign. Whether it came to that in time."""
+        until = min(self.until, time.monotonic() + seconds)
+        # A stack that never says how it is will not say so later.
+        silent = time.monotonic() + 60
+        while time.monotonic() < until and (self.status or time.monotonic() < silent):
+            time.sleep(1)
+            held = what(self.look())
+            if time.monotonic() - self.told > 15 or held:
+                self.told = time.monotonic()
+                print(f"  leads {json.dumps(self.leads)}, lines {self.lines}, cap {self.cap}", flush=True)
+            if held:
+                return True
+        return False
+
+
+def deployment(aws, sim_url, campaign, cap, findings, steps, name):
+    """Deploys another cap in mid-campaign."""
+    live = (asked(f"{sim_url}/sim/truth") or {}).get("live", {}).get("outbound", 0)
+    over = campaign.look().over
+    redeploy(aws, sim_url, cap)
+    steps.done(name)
+    followed = campaign.reaches(lambda now: now.cap == cap or now.finished, 150) and campaign.cap == cap
+    findings.check(
+        followed and over < LEADS,
+        f"{name}: {over} of {LEADS} leads were over and {live} of them in calls, the cap is {campaign.cap}",
+    )
+    steps.done(f"until the cap is {cap}")
+
+
+def outage(aws, endpoint, sim_url, campaign, findings, steps):
+    """The webhook's DynamoDB is away for some time. Callers are answered; what else is told is refused, to be told again."""
+    functions, name = aws.client("lambda"), f"{STACK}-webhook"
+    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    gone = {**variables, "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{free_port()}"}
+    over = campaign.look().over
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": gone})
+    # A caller whom the simulated Vapi knows, and one whose answer is looked at here. Both find functions that start anew.
+    before = asked(f"{sim_url}/sim/truth")
+    sent("POST", f"{sim_url}/sim/ring-in")
+    caller = {"id": "019d2ad0-7c40-7aac-9377-0000000000c1", "type": "inboundPhoneCall"}
+    said = []
+    for message in (
+        {"type": "assistant-request", "call": caller},
+        {"type": "status-update", "status": "in-progress", "call": caller},
+        {"type": "assistant-request", "call": caller},
+    ):
+        said.append(sent("POST", f"{endpoint}/vapi", {"message": message}, x_vapi_secret=SECRET))
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+    for what, (status, text, seconds) in (("first, with its start,", said[0]), ("next", said[2])):
+        findings.check(
+            status == 200 and json.loads(text).get("assistantId") == ASSISTANT and seconds < PATIENCE,
+            f"without DynamoDB the {what} caller was answered {status} after {seconds:.1f} s, of {PATIENCE} that Vapi waits",
+        )
+    findings.check(said[1][0] >= 500, f"without DynamoDB a call's beginning was answered {said[1][0]}")
+    truth = asked(f"{sim_url}/sim/truth")
+    turned_away = truth["refusedByUs"] - before["refusedByUs"]
+    findings.check(
+        truth["assistantRequests"] > before["assistantRequests"] and turned_away == 0 and over < LEADS,
+        f"{truth['assistantRequests'] - before['assistantRequests']} callers asked meanwhile, {turned_away} turned away; "
+        f"{over} of {LEADS} leads were over",
+    )
+    noted = sum("caller answered without a line on the ledger" in line for line in logs(aws, "webhook"))
+    findings.check(noted >= 2, f"{noted} times that is an error in the log")
+    # What is not to be found at Vapi is no call, but its end can be told.
+    ended = {"type": "status-update", "status": "ended", "endedReason": "customer-ended-call", "call": caller}
+    status, _, _ = sent("POST", f"{endpoint}/vapi", {"message": ended}, x_vapi_secret=SECRET)
+    findings.check(status == 200, f"with DynamoDB back, the call's end was answered {status}")
+    steps.done("DynamoDB away")
+
+
 def run(aws, outputs, endpoint, sim_url, findings, steps):
-    """Sends the campaign and waits for its end, and for the poison in the dead-letter queue."""
+    """Sends the campaign and waits for its end, and for the poison in the dead-letter queue; on the way there, what a
+    stack meets in its life."""
     sqs = aws.client("sqs")
     queue, dead = outputs["CampaignQueueUrl"], outputs["CampaignDeadQueueUrl"]
     # Five deliveries of what cannot be read would take half an hour.
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "10"})
     for body in messages():
         sqs.send_message(QueueUrl=queue, MessageBody=body)
-    until = time.monotonic() + LONGEST
-    status, lines, over, told = None, None, False, 0.0
-    # A stack that never says how it is will not say so later.
-    silent = time.monotonic() + 60
-    while time.monotonic() < until and not over and (status or time.monotonic() < silent):
-        time.sleep(1)
-        status = asked(f"{endpoint}/status", authorization=f"Bearer {TOKEN}") or status
-        campaigns = {campaign["id"]: campaign for campaign in (status or {}).get("campaigns", [])}
-        leads = campaigns.get(CAMPAIGN, {}).get("leads", {})
-        finished = campaigns.get(CAMPAIGN, {}).get("finished", False)
-        lines = status and status["pools"][0]["total"]
-        if finished:
-            # Callers go on ringing in until they are asked not to.
-            quiet = urllib.request.Request(
-                f"{sim_url}/sim/traffic",
-                data=b'{"inboundPerHour": 0}',
-                headers={"content-type": "application/json"},
-                method="PUT",
-            )
-            urllib.request.urlopen(quiet, timeout=60).close()
-        over = finished and lines == 0 and depth(aws, dead) == 1 and depth(aws, queue) == 0
-        if time.monotonic() - told > 15 or over:
-            told = time.monotonic()
-            print(f"  leads {json.dumps(leads)}, lines {lines}, dead letters {depth(aws, dead)}", flush=True)
-    steps.done("campaign")
+    campaign = Campaign(endpoint)
+    findings.check(campaign.reaches(lambda now: now.over >= LEADS // 10), "the campaign runs")
+    steps.done("campaign's beginning")
+    deployment(aws, sim_url, campaign, LOWERED_CAP, findings, steps, "deployment in mid-campaign")
+    outage(aws, endpoint, sim_url, campaign, findings, steps)
+    deployment(aws, sim_url, campaign, CAP, findings, steps, "rollback in mid-campaign")
+    campaign.reaches(lambda now: now.finished)
+    # Callers go on ringing in until they are asked not to.
+    sent("PUT", f"{sim_url}/sim/traffic", {"inboundPerHour": 0})
+    campaign.reaches(lambda now: now.lines == 0 and depth(aws, dead) == 1 and depth(aws, queue) == 0)
+    steps.done("campaign's end")
+    finished, lines, leads = campaign.finished, campaign.lines, campaign.leads
 
     truth = asked(f"{sim_url}/sim/truth")
     done, failed = leads.get("done", 0), leads.get("failed", 0)
@@ -247,13 +382,20 @@ def run(aws, outputs, endpoint, sim_url, findings, steps):
     )
 
 
+def hurry(aws):
+    """Lets the hourly schedule fire each minute. Its target and the right to start it stay those of the template."""
+    events = aws.client("events")
+    for rule in events.list_rules()["Rules"]:
+        if rule.get("ScheduleExpression") == "rate(1 hour)":
+            events.put_rule(Name=rule["Name"], ScheduleExpression="rate(1 minute)", State="ENABLED")
+
+
 def schedules(aws, findings):
-    """The minute pass ran by its schedule. The hourly one is started by hand, as its schedule would."""
+    """Both schedules started their function."""
     passes = sum("ledger compared with Vapi" in line for line in logs(aws, "reconciler"))
     findings.check(passes > 0, f"{passes} passes by the schedule of the minute")
-    started = aws.client("lambda").invoke(FunctionName=f"{STACK}-backfill", Payload=b"{}")
-    answer = started["Payload"].read()
-    findings.check("FunctionError" not in started, f"the hourly backfill ran: {answer[:200].decode()}")
+    fills = sum("backfill done" in line for line in logs(aws, "backfill"))
+    findings.check(fills > 0, f"{fills} backfills by the schedule of the hour, hurried to a minute")
 
 
 def refusals(aws, findings):
@@ -306,6 +448,7 @@ def main(template, binaries, vapi_sim, *transform):
         # The host that the output names is one that no resolver here knows.
         endpoint = f"{aws.url}/_aws/execute-api/{api}"
         steps.done("deployment")
+        hurry(aws)
         sim = subprocess.Popen(
             [
                 vapi_sim, "--listen", f"127.0.0.1:{port}", "--lines", str(LINES), "--api-key", KEY,

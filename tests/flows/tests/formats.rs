@@ -53,7 +53,10 @@ fn stored(format: u32) -> Value {
 }
 
 async fn world(sizes: Sizes, events: &Stub) -> World {
-    World::start(policy(12, 10, 1)).await.unwrap().with_sizes(sizes).telling(events)
+    let mut world = World::start(policy(12, 10, 1)).await.unwrap().with_sizes(sizes).telling(events);
+    // So that dials are kept with the people they were made to.
+    world.app.often = "9/90".parse().unwrap();
+    world
 }
 
 /// A queue of events that takes none, so that all of them are left to be told.
