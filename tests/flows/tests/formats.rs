@@ -490,14 +490,20 @@ async fn what_the_first_release_left_is_gone_on_with() {
 #[tokio::test]
 async fn each_attribute_of_earlier_releases_is_still_in_use() {
     for (name, sizes) in LEDGERS {
-        let world = world(sizes, &deaf().await).await;
-        play(&world).await;
-        let today = attributes(&world.save().await.unwrap());
-        for format in 1..=FORMAT {
-            let before = attributes(stored(format)[name]["items"].as_array().unwrap());
-            let lost: Vec<_> = before.difference(&today).collect();
-            assert!(lost.is_empty(), "format {format}, {name}: {lost:?}");
+        let of = |format| attributes(stored(format)[name]["items"].as_array().unwrap());
+        let before: BTreeSet<String> = (1..=FORMAT).flat_map(of).collect();
+        let mut today = BTreeSet::new();
+        // Which news of a strained Vapi is heard first differs from time to time.
+        for _ in 0..3 {
+            let world = world(sizes, &deaf().await).await;
+            play(&world).await;
+            today.extend(attributes(&world.save().await.unwrap()));
+            if today.is_superset(&before) {
+                break;
+            }
         }
+        let lost: Vec<_> = before.difference(&today).collect();
+        assert!(lost.is_empty(), "{name}: {lost:?}");
     }
 }
 
