@@ -482,7 +482,7 @@ async fn go_on(before: &Value, sizes: Sizes) {
 async fn what_the_first_release_left_is_gone_on_with() {
     let stored = stored(1);
     for (name, sizes) in LEDGERS {
-        go_on(&stored[name], sizes).await;
+        Box::pin(go_on(&stored[name], sizes)).await;
     }
 }
 
