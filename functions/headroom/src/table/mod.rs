@@ -53,7 +53,8 @@
 //! the first, so that it costs nothing now. A ledger of a higher number than [`FORMAT`] is refused
 //! wherever one is read, with [`TableError::Newer`]: before anything else of it is looked at, in what a refused write
 //! brings back as well. So a release that was rolled back too far dials nobody and frees nothing, says so with every
-//! message and every pass, and answers callers all the same. Lower numbers are read.
+//! message and every pass, and answers callers all the same. What reads no ledger goes on: campaign messages are stored,
+//! in the older spelling, and wait. Lower numbers are read.
 //!
 //! A process of the old release may have read the ledger just before the number was raised, and write afterwards. What moves
 //! a line is conditioned on the item's `rev`, so who raises the number raises `rev` in the same transaction, in every
