@@ -22,7 +22,7 @@ use crate::faults::{Fault, Service};
 use crate::naming;
 use crate::plan::SIBLING_KEY;
 use crate::process::Process;
-use crate::world::World;
+use crate::world::{World, lock};
 
 /// A call: what it is for, and how it is carried out at its other end.
 struct Call<T> {
@@ -184,6 +184,7 @@ fn shows(answer: &Answer) -> String {
 
 impl Aws {
     async fn dynamo(&self, operation: &str, text: String) -> Option<Answer> {
+        let text = lock(&self.world.meter).asking(text);
         let json = serde_json::from_str(&text).expect("the SDK sends JSON");
         let request = Arc::new(Request { operation: operation.to_owned(), text, json });
         let name = naming::of_dynamo(&request);
@@ -199,10 +200,11 @@ impl Aws {
             _ => Answer::error(400, "ThrottlingException"),
         };
         let (world, about) = (self.world.clone(), self.world.about(&request));
-        let process = self.process.id;
+        let (process, function) = (self.process.id, self.process.function);
         let carry_out = Arc::new(move || -> BoxFuture<'static, Option<Answer>> {
             world.asked_by(process, name);
             let answer = world.carry_out(&request, name);
+            lock(&world.meter).answered(function, name, &request, &answer);
             Box::pin(std::future::ready(Some(answer)))
         });
         self.world
@@ -217,8 +219,9 @@ impl Aws {
         let body = json["MessageBody"].as_str().unwrap_or_default().to_owned();
         let delay = Duration::from_secs(json["DelaySeconds"].as_u64().unwrap_or_default());
         let about = if delay.is_zero() { String::new() } else { format!("in {} s", delay.as_secs()) };
-        let world = self.world.clone();
+        let (world, function) = (self.world.clone(), self.process.function);
         let carry_out = Arc::new(move || -> BoxFuture<'static, Option<Answer>> {
+            lock(&world.meter).sent(function);
             world.queues.wake.send(body.clone(), delay);
             let answer = serde_json::json!({ "MessageId": "m", "MD5OfMessageBody": "0" });
             Box::pin(std::future::ready(Some(Answer { status: 200, body: answer.to_string() })))

@@ -34,7 +34,7 @@ use crate::life::Ask;
 use crate::plan::{SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::process::{Function, Process};
 use crate::queues::Message;
-use crate::world::{TABLE, World};
+use crate::world::{TABLE, World, lock};
 
 /// What signs the webhooks.
 pub const SECRET: &str = "secret";
@@ -165,6 +165,7 @@ impl World {
             };
             format!("{}-{} invoked{cold}", function.name(), process.id)
         });
+        let began = Instant::now();
         let run = async {
             if is_cold {
                 app.prepare().await;
@@ -188,6 +189,7 @@ impl World {
             done = run => done,
             () = limit => None,
         };
+        lock(&self.meter).ran(function, began.elapsed());
         if done.is_none() {
             process.kill();
             self.note((process.id, "died"), || format!("{}-{} is dead", function.name(), process.id));

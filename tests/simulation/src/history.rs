@@ -2,7 +2,7 @@
 //! and when all is over. And what is left of it afterwards.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -18,7 +18,9 @@ use vapi_sim::{CallSeen, CallTruth, Counter, Faults as VapiFaults, Traffic};
 
 use crate::faults::{Point, Script};
 use crate::life::{Ask, is_over};
+use crate::meter::Used;
 use crate::plan::{AGENTS, Change, LATE, Plan, SIBLING_ID, agent};
+use crate::process::Function;
 use crate::promises::{Moment, Violation};
 use crate::queues::Queue;
 use crate::weaken::Part;
@@ -64,6 +66,8 @@ pub struct History {
     pub phone_calls: Vec<CallTruth>,
     /// What its functions asked of AWS, in the words of [`calls`](crate::calls).
     pub called: BTreeSet<String>,
+    /// What each function used of AWS, if it was kept.
+    pub used: BTreeMap<Function, Used>,
 }
 
 /// How a history is looked at, and what is taken out of it.
@@ -79,6 +83,8 @@ pub struct Setup {
     pub unlisted: Option<&'static str>,
     /// Whether it is kept when claims, dials and lines moved.
     pub keep_moments: bool,
+    /// Whether it is kept what the functions use of AWS.
+    pub keep_used: bool,
 }
 
 thread_local! {

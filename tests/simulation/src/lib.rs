@@ -21,11 +21,13 @@
 //! | [`bugs`], [`planted`] | bugs of the field, and the copy of the code in which they are planted |
 //! | [`confluence`], [`scripted`] | every order and repetition of one call's messages; a Vapi of one call for it |
 //! | [`recovery`] | how long a lost message or answer is felt, and what it costs |
+//! | [`bill`], [`meter`] | what calls cost on AWS, and an idle month |
 //!
 //! One seed is one history: no sockets, no sleeping, no threads racing. All chance is drawn from the
 //! seed, and time only moves when nothing else can.
 
 pub mod again;
+pub mod bill;
 pub mod boundary;
 pub mod bugs;
 pub mod callbacks;
@@ -42,6 +44,7 @@ pub mod hours;
 pub mod items;
 pub mod kpi;
 pub mod life;
+pub mod meter;
 pub mod naming;
 pub mod others;
 pub mod plan;

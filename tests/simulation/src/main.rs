@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
+use headroom_sim::bill::{Bill, Detail};
 use headroom_sim::bugs::BUGS;
 use headroom_sim::conditions::Missed;
 use headroom_sim::faults::Script;
@@ -72,6 +73,15 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         seeds: u64,
     },
+    /// What calls cost on AWS, and an idle month.
+    Bill {
+        /// Calls of each kind.
+        #[arg(long, default_value_t = 1000)]
+        calls: u32,
+        /// Each request to DynamoDB as well, by what it is for.
+        #[arg(long)]
+        detail: bool,
+    },
     /// Plants each bug of the field in a copy of the code, and counts the seeds until it is found.
     Bugs {
         /// Seeds for each.
@@ -90,6 +100,7 @@ fn main() -> anyhow::Result<ExitCode> {
         (Some(Command::Conditions { seeds, write }), _) => conditions(*seeds, write)?,
         (Some(Command::Confluence { one_by_one }), _) => confluence(*one_by_one),
         (Some(Command::Recovery { seeds }), _) => recovery(*seeds),
+        (Some(Command::Bill { calls, detail }), _) => bill(*calls, *detail),
         (Some(Command::Bugs { seeds, name }), _) => bugs(*seeds, name)?,
         (None, Some(seed)) => one(seed),
         (None, None) => many(&args),
@@ -205,6 +216,15 @@ fn recovery(seeds: u64) -> bool {
     });
     println!("{measured}");
     measured.holds()
+}
+
+fn bill(calls: u32, detail: bool) -> bool {
+    let bill = Bill::of(calls);
+    if detail {
+        bill.rows.iter().chain([&bill.idle]).for_each(|row| println!("{}", Detail(row)));
+    }
+    println!("{bill}");
+    bill.broken().is_empty()
 }
 
 fn bugs(seeds: u64, name: &str) -> anyhow::Result<bool> {

@@ -21,6 +21,7 @@ use crate::functions::{Functions, SECRET};
 use crate::history::{History, Setup};
 use crate::items::Said;
 use crate::life::Lives;
+use crate::meter::Meter;
 use crate::others::Others;
 use crate::plan::{Campaign, Plan, SIBLING, SIBLING_ID, SIBLING_KEY};
 use crate::process::Function;
@@ -52,6 +53,7 @@ pub struct World {
     vapi: OnceLock<Sim>,
     scripted: OnceLock<Arc<Scripted>>,
     called: Mutex<BTreeSet<String>>,
+    pub(crate) meter: Mutex<Meter>,
     unlisted: Option<&'static str>,
     names: Vec<(String, String)>,
     pub(crate) broken: watch::Sender<Option<Violation>>,
@@ -109,6 +111,7 @@ impl World {
             vapi: OnceLock::new(),
             scripted: OnceLock::new(),
             called: Mutex::default(),
+            meter: Mutex::new(Meter::new(setup.keep_used)),
             unlisted: setup.unlisted,
             names,
             broken: watch::Sender::new(None),
@@ -398,6 +401,7 @@ impl World {
             moments,
             phone_calls,
             called: std::mem::take(&mut *lock(&self.called)),
+            used: std::mem::take(&mut lock(&self.meter).used),
         }
     }
 }
