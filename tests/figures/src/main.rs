@@ -149,6 +149,7 @@ async fn webhook(binary: &Path, services: &Services) -> anyhow::Result<(Vec<Dura
     let client = aws_sdk_dynamodb::Client::new(&local_aws(&services.url));
     let (mut function, _) = Function::start(binary, &services.environment("webhook")).await?;
     let (mut messages, mut writes) = (Vec::new(), Vec::new());
+    let empty = services.ledger_bytes();
     // Half of them take a line, the others free it; so the ledger stays as it is.
     for nth in 0..MESSAGES {
         let status = ["in-progress", "ended"][nth % 2];
@@ -157,6 +158,7 @@ async fn webhook(binary: &Path, services: &Services) -> anyhow::Result<(Vec<Dura
         let answer = function.invoke(&event).await?;
         messages.push(began.elapsed());
         ensure!(answer.body.contains("200"), "the webhook answered {}", answer.body);
+        ensure!((services.ledger_bytes() > empty) == (status == "in-progress"), "no line was moved");
         let began = Instant::now();
         client
             .update_item()
