@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_types::base64;
 use serde_json::{Map, Value, json};
 
 use crate::World;
@@ -52,6 +54,7 @@ fn typed(value: &AttributeValue) -> anyhow::Result<Value> {
         AttributeValue::S(text) => json!({ "S": text }),
         AttributeValue::N(digits) => json!({ "N": digits }),
         AttributeValue::Bool(yes) => json!({ "BOOL": yes }),
+        AttributeValue::B(bytes) => json!({ "B": base64::encode(bytes) }),
         AttributeValue::M(map) => json!({ "M": written(map)? }),
         AttributeValue::L(list) => {
             json!({ "L": list.iter().map(typed).collect::<anyhow::Result<Vec<_>>>()? })
@@ -73,6 +76,7 @@ fn value_of(value: &Value) -> anyhow::Result<AttributeValue> {
         "S" => AttributeValue::S(text()?),
         "N" => AttributeValue::N(text()?),
         "BOOL" => AttributeValue::Bool(value.as_bool().context("true or false")?),
+        "B" => AttributeValue::B(Blob::new(base64::decode(text()?)?)),
         "M" => AttributeValue::M(read(value)?),
         "L" => {
             let list = value.as_array().context("a list")?;
