@@ -27,8 +27,8 @@ use crate::process::Function;
 use crate::promises::Violation;
 use crate::world::lock;
 
-/// Dollars for each, in us-east-1, on demand, without free tiers: the services' pricing pages at aws.amazon.com,
-/// November 2026.
+/// Dollars for each, in us-east-1, on demand, without free tiers, as known in November 2026. Those that count are on the
+/// services' pricing pages at aws.amazon.com.
 #[derive(Debug, Clone, Copy)]
 pub struct Prices {
     /// A million write units of DynamoDB.
@@ -360,7 +360,7 @@ pub const MOST: [Most; 4] = [
     Most { calls: Calls::Outbound, lines: 10, writes: 9.1 },
     Most { calls: Calls::Outbound, lines: 100, writes: 12.5 },
     Most { calls: Calls::Inbound, lines: 10, writes: 5.0 },
-    Most { calls: Calls::Inbound, lines: 100, writes: 8.0 },
+    Most { calls: Calls::Inbound, lines: 100, writes: 7.1 },
 ];
 
 /// What taking a campaign in asks for, before any call of it begins.
