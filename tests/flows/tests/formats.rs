@@ -176,7 +176,7 @@ async fn play(world: &World) {
     table.spread_lines(&table.read_pool().await.unwrap()).await.unwrap();
     let lines =
         Reserve { inbound: 1, outbound: 1, members: [NameCode::of("x")].into(), ..Reserve::default() };
-    // A rate's calls are begun in one item, those of a campaign with a rate of its own perhaps in another.
+    // Where there are several items, a rate's calls have the first one's lines alone: too few for what follows.
     let is_spread = table.read_pool().await.unwrap().is_spread();
     let quota = Quota {
         lines: 9.try_into().ok(),

@@ -28,7 +28,7 @@ use headroom::vapi::message::{CallEvent, Happened};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const FOUR: Sizes = Sizes { single: 4, shard: 4 };
@@ -514,6 +514,56 @@ async fn a_campaign_uses_the_lines_of_all_items_and_its_cap_holds_over_all() {
     let status = world.app.status().await.unwrap();
     let live: Vec<u32> = status.campaigns.iter().map(|campaign| campaign.leads.live).collect();
     assert_eq!(live, [2, 8]);
+}
+
+/// Campaigns with a rate or with batches begin where the trunk counts, wherever they would alone (P4).
+#[tokio::test]
+async fn paced_campaigns_get_through_a_paced_trunk_in_any_item() {
+    let world = world(20, 100, 0).await;
+    let app = Arc::new(world.app.clone());
+    world.vapi.answers(201, r#"{"id":"call-a"}"#);
+    let bound = |bound: u32| NonZeroU32::new(bound);
+    let quota = |per_second, per_day| Quota {
+        per_second,
+        per_day,
+        members: [NameCode::of("trunk")].into(),
+        ..Quota::default()
+    };
+    for (name, quota) in [("channels", quota(bound(1000), None)), ("contract", quota(None, bound(1000)))] {
+        let quota = Some((name.parse().unwrap(), quota));
+        app.change(&Asked { quota, ..Asked::default() }, "ops").await.unwrap();
+    }
+    let send = async |id: String, pace: (&str, Value), lead: u32| {
+        let mut campaign = json!({ "id": id, "assistantId": "as", "phoneNumberId": "trunk" });
+        campaign[pace.0] = pace.1;
+        let lead = json!({ "id": "a", "number": format!("+1555555{lead:04}") });
+        let message = json!({ "campaign": campaign, "leads": [lead] });
+        app.take_in(message.to_string().as_bytes()).await.unwrap();
+    };
+    for nth in 0..8 {
+        send(format!("rate-{nth}"), ("perSecond", json!(1000)), 2 * nth).await;
+        send(format!("batch-{nth}"), ("batch", json!({ "leads": 1, "pause": "1m" })), 2 * nth + 1).await;
+    }
+    let until = world.clock.now() + SignedDuration::from_mins(1);
+    let taken = app.dispatch(until).await.unwrap().taken;
+    let totals = |pool: &Pool| pool.items().iter().map(|item| item.counts.total).collect::<Vec<_>>();
+    let pool = consistent(&world).await;
+    assert_eq!(
+        (taken, totals(&pool)),
+        (4, vec![4, 0, 0, 0, 0]),
+        "the first item's lines are all that they have"
+    );
+    // Nobody is stuck behind them.
+    let mut over = taken;
+    while over < 16 {
+        for lease in consistent(&world).await.leases() {
+            free(&world, &lease).await;
+        }
+        world.clock.advance(SignedDuration::from_secs(1));
+        let more = app.dispatch(world.clock.now() + SignedDuration::from_mins(1)).await.unwrap().taken;
+        assert!(more > 0, "{over} of 16 have begun");
+        over += more;
+    }
 }
 
 /// The item that counts a quota's calls is another one when their number changes, and may drain: the day goes on.

@@ -221,8 +221,8 @@ impl Plan {
             campaigns[0].lengthen(t);
             troubles::befall(t, chaos, &mut changes);
         }
-        let failing = turns::draw(seed, &mut campaigns);
-        let hours = Hours::of(seed, &mut campaigns, chaos);
+        let turns = turns::draw(seed, &mut campaigns);
+        let hours = if turns.shown { Hours::default() } else { Hours::of(seed, &mut campaigns, chaos) };
         for campaign in &campaigns {
             campaign.messages(c, chaos, &mut changes);
         }
@@ -343,7 +343,7 @@ impl Plan {
             life: Life::default(),
             events: fastrand::Rng::with_seed(seed ^ 0x00e7_e275).bool(),
         };
-        plan.telephony.setup_failure = failing.unwrap_or(plan.telephony.setup_failure);
+        plan.telephony.setup_failure = turns.failing.unwrap_or(plan.telephony.setup_failure);
         if plan.sibling.is_some() && o.u8(0..4) > 0 {
             // Exact enough for the estimates of others' lines to be checked.
             plan.skew = plan.skew.min(Duration::from_secs(1));
@@ -351,7 +351,11 @@ impl Plan {
             plan.telephony.api_latency_ms.1 = 400.0;
             plan.counter.lag_seconds = plan.counter.lag_seconds.min(3.0);
         }
-        life::draw(&mut plan);
+        if turns.shown {
+            plan.show_turns();
+        } else {
+            life::draw(&mut plan);
+        }
         plan
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headroom::core::shard::Sizes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use vapi_sim::Sim;
@@ -83,17 +84,27 @@ impl Turn {
     }
 }
 
-/// Turns and paces, in half of the seeds. From a draw of its own: all else is as without them. The part of set-ups that
-/// fail, where there is a ramp to see it.
-pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Option<f64> {
+/// What the draw of turns asks of the rest of its seed.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    /// The part of set-ups that fail, where there is a ramp to see it.
+    pub(crate) failing: Option<f64>,
+    /// Whether all that hides turns stays away ([`Plan::shows_turns`]): left to chance, one seed in hundreds would show
+    /// them.
+    pub(crate) shown: bool,
+}
+
+/// Turns and paces, in half of the seeds. From a draw of its own: all else is as without them.
+pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Drawn {
     let t = &mut fastrand::Rng::with_seed(seed ^ 0x0707_1e5d);
     if t.bool() {
-        return None;
+        return Drawn::default();
     }
     let mut failing = None;
     let ranked = t.bool();
     // With many to call at the same time, turns matter.
     let crowded = t.bool() && campaigns.len() == 2;
+    let shown = crowded && t.u8(0..3) > 0;
     for (nth, campaign) in campaigns.iter_mut().enumerate() {
         if crowded && campaign.leads.len() < 10 {
             let more = campaign.leads.len() as u32..t.u32(8..=14);
@@ -123,7 +134,7 @@ pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Option<f64> {
     if crowded {
         campaigns[1].org = campaigns[0].org;
     }
-    failing
+    Drawn { failing, shown }
 }
 
 impl Plan {
@@ -131,14 +142,23 @@ impl Plan {
     /// past, and the ledger is one item.
     pub(crate) fn shows_turns(&self) -> bool {
         let late = self.rates.delayed + self.rates.doubled + self.rates.freeze + self.stale;
-        // Nor is a campaign served that somebody paused, whose people may not be called now, or what it needs is not well.
-        let held_back =
-            |change: &Change| matches!(change, Change::Trouble(_) | Change::Ask(..) | Change::Refuse(_));
         late == 0.0
-            && self.sizes == headroom::core::shard::Sizes::default()
+            && self.sizes == Sizes::default()
             && self.hours.is_lawless()
-            && !self.changes.iter().any(|(_, change)| held_back(change))
+            && !self.changes.iter().any(|(_, change)| holds_back(change))
     }
+
+    /// Takes away what [`Self::shows_turns`] may not meet, but for the hours, which are in the campaigns' numbers.
+    pub(crate) fn show_turns(&mut self) {
+        (self.rates.delayed, self.rates.doubled, self.rates.freeze, self.stale) = (0.0, 0.0, 0.0, 0.0);
+        self.sizes = Sizes::default();
+        self.changes.retain(|(_, change)| !holds_back(change));
+    }
+}
+
+/// Nor is a campaign served that somebody paused, whose people may not be called now, or what it needs is not well.
+fn holds_back(change: &Change) -> bool {
+    matches!(change, Change::Trouble(_) | Change::Ask(..) | Change::Refuse(_))
 }
 
 /// Who looked for work may not know of a lead for so long: its time is by another clock, it was believed for some

@@ -77,6 +77,14 @@ impl Own {
         self.per_second.is_some() || self.batch.is_some()
     }
 
+    /// Whether an item in which its calls are not begun any more, and which holds so many of its lines, has nothing
+    /// more to say about when the next may begin.
+    pub(super) fn is_done(&self, held: u32, progress: &Progress, now: Timestamp) -> bool {
+        let is_ahead = self.per_second.is_some() && progress.pace.is_some_and(|pace| pace.is_ahead(now));
+        let is_resting = self.batch.is_some_and(|batch| held > 0 || !batch.is_rested(progress, now));
+        !is_ahead && !is_resting
+    }
+
     /// Its rate as a quota of its own.
     pub(super) fn quota(&self) -> Option<Quota> {
         self.per_second.map(|rate| Quota { per_second: Some(rate), ..Quota::default() })
@@ -106,13 +114,13 @@ pub struct Batch {
 impl Batch {
     /// Whether the next batch may begin, the lines of the one before being free.
     pub fn is_rested(&self, progress: &Progress, now: Timestamp) -> bool {
-        progress.idle_since.is_none_or(|since| since + self.pause <= now)
+        self.pause.is_zero() || progress.idle_since.is_none_or(|since| since + self.pause <= now)
     }
 
     fn room(&self, held: u32, progress: &Progress, now: Timestamp) -> u32 {
         if held > 0 {
             self.leads.get().saturating_sub(progress.begun.unwrap_or(held))
-        } else if self.pause.is_zero() || self.is_rested(progress, now) {
+        } else if self.is_rested(progress, now) {
             self.leads.get()
         } else {
             0

@@ -26,7 +26,8 @@
 //!
 //! An idle line in one item is of no use to a caller in another, so who looks for a line looks at all items, the one
 //! with the most room first. What a share cannot do is lend: with a reserve of 1 over 10 items, the agent's call finds
-//! it idle only in its one item, and counts as shared use in all others.
+//! it idle only in its one item, and counts as shared use in all others. And calls that are counted by the second, by
+//! the day or by batches are begun in one item: they have its lines, and no more.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -69,6 +70,10 @@ impl Default for Sizes {
         Self { single: 1000, shard: 500 }
     }
 }
+
+/// The item in which all calls are begun that count in a quota of so many a second or a day: two that meet in one call
+/// have to be counted in the same write.
+const PACED: u8 = 0;
 
 /// Tokens name an item by one digit to the base 64, and a transaction takes 100.
 const MOST_SHARDS: u32 = 64;
@@ -277,7 +282,7 @@ impl Pool {
         now: Timestamp,
     ) -> impl Iterator<Item = (&'p Self, Room)> {
         let room = move |item: &'p Self| match (
-            self.own_share(campaign, own, item),
+            self.own_share(campaign, own, codes, item, now),
             self.for_taking(item, codes, now),
         ) {
             (Some(own), Some(item)) => {
@@ -289,23 +294,46 @@ impl Pool {
         self.live_items().iter().map(move |item| (item, room(item)))
     }
 
-    /// An item's share of what bounds a campaign alone; nothing if none of its lines is to be taken there, because its
-    /// calls are begun in another item, or because it still holds lines of a batch elsewhere.
-    pub fn own_share(&self, campaign: &CampaignCode, own: &Own, item: &Self) -> Option<Own> {
+    /// An item's share of what bounds a campaign alone, whose calls are known by these codes; nothing if none of its
+    /// lines is to be taken there, because its calls are begun in another item, or because another one, where they were
+    /// begun until now, still has to do with its rate or its batch.
+    pub fn own_share(
+        &self,
+        campaign: &CampaignCode,
+        own: &Own,
+        codes: &[NameCode],
+        item: &Self,
+        now: Timestamp,
+    ) -> Option<Own> {
         if !own.is_in_one_item() {
             let share = |cap| self.campaign_share(campaign, cap, item);
             return Some(Own { lines: own.lines.map(share), ..*own });
         }
-        let home = place(campaign.as_str()) % u32::from(self.shard.live);
-        let elsewhere = self.come(campaign).0 - item.come(campaign).0;
-        let is_here = home == u32::from(item.shard.index) && (own.batch.is_none() || elsewhere == 0);
-        is_here.then(|| Own { lines: own.lines.map(|cap| cap.saturating_sub(elsewhere)), ..*own })
+        if self.home(campaign, codes) != item.shard.index {
+            return None;
+        }
+        let others = self.items().iter().filter(|other| other.shard.index != item.shard.index);
+        let (elsewhere, is_done) = others.map(|other| other.come(campaign)).fold(
+            (0, true),
+            |(elsewhere, is_done), (held, progress)| {
+                (elsewhere + held, is_done && own.is_done(held, &progress, now))
+            },
+        );
+        is_done.then(|| Own { lines: own.lines.map(|cap| cap.saturating_sub(elsewhere)), ..*own })
+    }
+
+    /// The item in which a campaign with a rate or with batches begins its calls. It differs between campaigns, unless
+    /// their calls count in a paced quota, too: one place has to have both ([`Self::for_taking`]).
+    fn home(&self, campaign: &CampaignCode, codes: &[NameCode]) -> u8 {
+        let is_paced = self.quotas.of(codes).any(|(_, quota)| quota.is_paced());
+        if is_paced { PACED } else { (place(campaign.as_str()) % u32::from(self.shard.live)) as u8 }
     }
 
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
     /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
-    /// day are not: they are begun in one item alone, and counted there. Which one changes with the number of items, so
-    /// what was begun today in others counts, too. That only falls: each item's revision rises with their number.
+    /// day are not: they are begun in [one item](PACED) alone, the same for all such quotas, and counted there. What
+    /// was begun today in others, before the ledger was spread or the quota had its rate, counts, too. That only falls:
+    /// each item's revision rises with the number of items and with each change of a quota.
     pub fn for_taking<'a>(
         &self,
         item: &'a Self,
@@ -319,10 +347,10 @@ impl Pool {
         let mut quotas = item.quotas.clone();
         for (name, quota) in self.quotas.of(codes) {
             let (key, code) = (BucketKey::quota(name), name.code());
-            let home = place(code.as_str()) % live;
-            if quota.is_paced() && home != u32::from(item.shard.index) {
+            if quota.is_paced() && item.shard.index != PACED {
                 return None;
             }
+            let first = place(code.as_str()) % live;
             let others = || self.items().iter().filter(|other| other.shard.index != item.shard.index);
             let mut own = quota.clone();
             if let Some(most) = quota.per_day {
@@ -333,18 +361,14 @@ impl Pool {
                 return None;
             }
             if let Some(most) = quota.lines {
-                let share = |index| {
-                    if quota.is_paced() && index == home {
-                        most.get()
-                    } else {
-                        share_of(most.get(), home, index, live)
-                    }
+                let share = |index: u8| match quota.is_paced() {
+                    true if index == PACED => most.get(),
+                    true => 0,
+                    false => share_of(most.get(), first, index.into(), live),
                 };
-                let beyond = others().map(|other| {
-                    let others_share = if quota.is_paced() { 0 } else { share(other.shard.index.into()) };
-                    other.uses.held(&key).saturating_sub(others_share)
-                });
-                let lines = share(item.shard.index.into()).saturating_sub(beyond.sum());
+                let beyond =
+                    others().map(|other| other.uses.held(&key).saturating_sub(share(other.shard.index)));
+                let lines = share(item.shard.index).saturating_sub(beyond.sum());
                 own.lines = Some(NonZeroU32::new(lines)?);
             }
             quotas = quotas.with(name.clone(), own).ok()?;

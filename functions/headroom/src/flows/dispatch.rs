@@ -420,7 +420,8 @@ impl Dispatch<'_> {
             token: Token::new(Kind::Outbound, now, (app.nonce)()).in_shard(shard),
         };
         let leases: Vec<Lease> = leads.into_iter().take(wanted).map(lease).collect();
-        let shares = (self.pool.own_share(code, &own, item), self.pool.for_taking(item, codes, now));
+        let shares =
+            (self.pool.own_share(code, &own, codes, item, now), self.pool.for_taking(item, codes, now));
         let (Some(own), Some(item)) = shares else { return Ok(Served::Nothing) };
         // The part that other items have counted is theirs.
         let elsewhere = self.pool.come(code).1.served_ms - item.come(code).1.served_ms;
