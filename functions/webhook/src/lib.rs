@@ -13,7 +13,8 @@
 
 use headroom::config::Callers;
 use headroom::core::callback::Unpromised;
-use headroom::core::ids::{Kind, NameCode};
+use headroom::core::ids::NameCode;
+use headroom::core::line::Kind;
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
 use headroom::logging::chain;

@@ -417,7 +417,7 @@ async fn a_lead_is_made_ready_once_in_a_rerun_and_by_no_older_one() {
 /// A dispatcher took a line for a claim before the campaign was cancelled, and comes to claim it after the rerun.
 #[tokio::test]
 async fn a_claim_from_before_a_rerun_is_refused() {
-    use headroom::core::ids::{Kind, Token};
+    use headroom::core::line::{Kind, Token};
     use headroom::table::leads::Step;
     let world = world().await;
     take_in(&world, 0..1, false).await;

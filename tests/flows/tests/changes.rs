@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use flows::{Stub, World, policy, start};
-use headroom::core::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, Token};
+use headroom::core::ids::{CampaignCode, NameCode};
+use headroom::core::line::{Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Pool};
 use headroom::core::reserve::{Binding, Reserve, ReserveError, Reserves};
 use headroom::flows::operate::{Asked, ChangeError};

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use flows::{World, policy};
-use headroom::core::ids::{CallId, CampaignCode, Kind, LeadRef, NameCode};
+use headroom::core::ids::{CallId, CampaignCode, LeadRef, NameCode};
 use headroom::core::lead::End;
+use headroom::core::line::Kind;
 use headroom::core::reserve::Reserve;
 use headroom::flows::Clock as _;
 use headroom::flows::operate::Asked;

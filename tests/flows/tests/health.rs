@@ -9,8 +9,9 @@ use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::breaker::BreakerKey;
 use headroom::core::health::{Health, Heard, Load, Needs, News};
-use headroom::core::ids::{CampaignCode, Kind, LeadRef};
+use headroom::core::ids::{CampaignCode, LeadRef};
 use headroom::core::lead::{End, Lead, LeadState};
+use headroom::core::line::Kind;
 use headroom::core::refusal::Basis;
 use headroom::flows::Clock as _;
 use headroom::flows::health::HealthStatus;
@@ -81,7 +82,7 @@ async fn end_all(world: &World, campaign: &str, reason: &str, connected: bool) -
         .lines
         .keys()
         .filter_map(|key| match key {
-            headroom::core::ids::LineKey::Claim(claim) if claim.campaign == code(campaign) => {
+            headroom::core::line::LineKey::Claim(claim) if claim.campaign == code(campaign) => {
                 Some(claim.clone())
             }
             _ => None,

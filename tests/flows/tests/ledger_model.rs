@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use flows::{World, policy, start};
-use headroom::core::ids::{
-    CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, Lease, LineKey, NameCode, Token,
-};
+use headroom::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef, NameCode};
+use headroom::core::line::{Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Policy, Pool, Tally};
 use headroom::core::quota::{Quota, Quotas};
 use headroom::core::reserve::{Binding, BucketKey, Reserve, Reserves, Uses};

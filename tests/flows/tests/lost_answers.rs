@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flows::engine;
 use headroom::core::campaign::{CampaignState, Message};
-use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, MessageCode, Token};
+use headroom::core::ids::{CampaignCode, ClaimKey, LeadRef, MessageCode};
 use headroom::core::lead::{End, Outcome};
+use headroom::core::line::{Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Policy, Tally};
 use headroom::core::reserve::{Reserve, Reserves};
 use headroom::flows::main_pool;

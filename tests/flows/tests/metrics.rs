@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use flows::{World, policy};
-use headroom::core::ids::Kind;
+use headroom::core::line::Kind;
 use headroom::flows::Clock as _;
 use headroom::metrics::Embedded;
 use headroom::wake;

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{CallId, ClaimKey, Kind, LineKey, NameCode, Token};
+use headroom::core::ids::{CallId, ClaimKey, NameCode};
 use headroom::core::lead::{Lead, LeadState};
+use headroom::core::line::{Kind, LineKey, Token};
 use headroom::core::pool::{Counts, Pool, Tally};
 use headroom::core::retry::Tried;
 use headroom::flows::Clock as _;

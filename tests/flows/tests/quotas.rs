@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flows::{World, policy};
-use headroom::core::ids::{CampaignCode, Kind, NameCode};
+use headroom::core::ids::{CampaignCode, NameCode};
+use headroom::core::line::Kind;
 use headroom::core::pool::{Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::flows::Clock as _;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, NameCode, Token};
+use headroom::core::ids::{CampaignCode, ClaimKey, LeadRef, NameCode};
 use headroom::core::lead::End;
+use headroom::core::line::{Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Pool, Rule};
 use headroom::core::reserve::{Binding, Reserve, ReserveError};
 use headroom::flows::Clock as _;

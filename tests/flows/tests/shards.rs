@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadRef, Lease, LineKey, NameCode, Token};
+use headroom::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, NameCode};
 use headroom::core::lead::End;
+use headroom::core::line::{Kind, Lease, LineKey, Token};
 use headroom::core::pool::{Counts, Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{BucketKey, Reserve};

@@ -6,8 +6,9 @@
 use flows::{World, policy};
 use headroom::core::campaign::CampaignState;
 use headroom::core::fair::Lanes;
-use headroom::core::ids::{CallId, CampaignCode, ClaimKey, Kind, LeadId, LeadRef, MessageCode, Token};
+use headroom::core::ids::{CallId, CampaignCode, ClaimKey, LeadId, LeadRef, MessageCode};
 use headroom::core::lead::{Counts, End, Lead, LeadState, Outcome};
+use headroom::core::line::{Kind, Token};
 use headroom::core::pool::Tally;
 use headroom::core::retry::Missed;
 use headroom::flows::Clock as _;

@@ -9,8 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use flows::{World, policy};
-use headroom::core::ids::{CampaignCode, ClaimKey, LeadRef, LineKey, NameCode, Token};
+use headroom::core::ids::{CampaignCode, ClaimKey, LeadRef, NameCode};
 use headroom::core::lead::{Counts, End, LeadState, Outcome};
+use headroom::core::line::{LineKey, Token};
 use headroom::core::pool::{Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::flows::Clock as _;
@@ -305,7 +306,7 @@ async fn a_quota_of_all_dials_bounds_every_campaign_together() {
     }
     assert_eq!(world.table().read_pool().await.unwrap().counts.outbound, 10);
     // Callers are none of it.
-    let seen = world.observed("caller", headroom::core::ids::Kind::Inbound, Some("as")).await.unwrap();
+    let seen = world.observed("caller", headroom::core::line::Kind::Inbound, Some("as")).await.unwrap();
     let headroom::table::ledger::Observed::Taken(pool) = seen else { panic!("what is observed is recorded") };
     assert_eq!(pool.uses.own.values().sum::<u32>(), 10);
 }
@@ -428,8 +429,8 @@ async fn a_step_decided_by_two_is_moved_once_and_a_taker_by_the_old_one_is_refus
     stale.campaigns.get_mut(&code("c")).unwrap().progress.step = Some(up);
     let own = headroom::core::pacing::Own { lines: Some(2), step: Some(up), ..Default::default() };
     let claim = ClaimKey { campaign: code("c"), lead: reference("c-8"), claim: 1 };
-    let token = Token::new(headroom::core::ids::Kind::Outbound, world.clock.now(), 1);
-    let lease = headroom::core::ids::Lease { key: LineKey::Claim(claim), token };
+    let token = Token::new(headroom::core::line::Kind::Outbound, world.clock.now(), 1);
+    let lease = headroom::core::line::Lease { key: LineKey::Claim(claim), token };
     let taken = table.take(&stale, &code("c"), own, &[lease], world.clock.now()).await.unwrap();
     assert!(matches!(taken, headroom::table::ledger::Taken::Refused(_)));
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use flows::{World, policy};
 use headroom::config::{Assistants, Callers, Overflow};
-use headroom::core::ids::{CallId, CampaignCode, Kind, LineKey, NameCode};
+use headroom::core::ids::{CallId, CampaignCode, NameCode};
 use headroom::core::lead::{End, Outcome};
+use headroom::core::line::{Kind, LineKey};
 use headroom::core::refusal::{Basis, Fate, HeldLine, Refusal};
 use headroom::core::reserve::Reserve;
 use headroom::flows::Clock as _;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headroom::core::ids::{ClaimKey, Token};
+use headroom::core::ids::ClaimKey;
+use headroom::core::line::Token;
 use headroom::flows::callbacks::CallbackError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use headroom::core::ids::{LineKey, NameCode, Token};
+use headroom::core::ids::NameCode;
+use headroom::core::line::{LineKey, Token};
 use serde_json::Value;
 
 use crate::others::Estimate;

@@ -5,7 +5,7 @@
 //! could be known then. Where clocks, answers and the counter are further off than the code allows for, that is left
 //! out: nobody could tell.
 
-use headroom::core::ids::LineKey;
+use headroom::core::line::LineKey;
 use jiff::Timestamp;
 use vapi_sim::{CallTruth, Config, Sim};
 

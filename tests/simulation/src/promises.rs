@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use headroom::core::ids::{ClaimKey, LineKey, Token};
+use headroom::core::ids::ClaimKey;
+use headroom::core::line::{LineKey, Token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vapi_sim::{CallTruth, Sim};

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use headroom::core::ids::LineKey;
+use headroom::core::line::LineKey;
 use headroom::core::pool::Policy;
 use vapi_sim::{Counter, Faults as VapiFaults, Range as Between, Telephony, Traffic};
 

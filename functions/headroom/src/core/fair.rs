@@ -511,7 +511,7 @@ mod tests {
         let reserve = Reserve { outbound: 3, ..Reserve::default() };
         let reserves = Reserves::new([(agent.clone(), reserve)]).expect("one");
         let bucket = reserves
-            .bucket(&[NameCode::of("sales")], crate::core::ids::Kind::Outbound)
+            .bucket(&[NameCode::of("sales")], crate::core::line::Kind::Outbound)
             .expect("it has lines");
         let own = Contender { reserve: Some(bucket.key.clone()), ..contender(0, Priority::Low, 1, 0, 9) };
         let other = contender(1, Priority::High, 1, 0, 9);

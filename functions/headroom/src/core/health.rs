@@ -48,7 +48,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::breaker::{Breaker, BreakerKey, BreakerState, HealthError, Ms, Tally, Words};
 use super::campaign::Spec;
 use super::ended::{Dependency, Group};
-use super::ids::{LineKey, NameCode};
+use super::ids::NameCode;
+use super::line::LineKey;
 use super::pool::{Pool, Room, Rule};
 use super::quota::next_day;
 use super::timers::Timers;
@@ -584,7 +585,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::ids::{CampaignCode, ClaimKey, Kind, LeadRef, Token};
+    use crate::core::ids::{CampaignCode, ClaimKey, LeadRef};
+    use crate::core::line::{Kind, Token};
     use crate::core::pool::{Policy, Tally as Campaign};
 
     const MODEL: &str = "pipeline-error-openai-llm-failed";

@@ -11,7 +11,7 @@
 //!   ([`unseen::Unseen`]) count as held, and each quota of the call's has room ([`quota::Quota`]).
 //! - **P2 Reserved is reserved.** No call of another agent or kind holds a reserved line, idle or not:
 //!   shared lines are what is left of the limit without all reserves ([`reserve::Reserves`]).
-//! - **P3 One dial per attempt.** A [`ids::LineKey`] names one claim of one lead and is dialed at most
+//! - **P3 One dial per attempt.** A [`line::LineKey`] names one claim of one lead and is dialed at most
 //!   once; a dial without a clear answer keeps its line until Vapi's own list proves what became of it.
 //! - **P4 Every lead ends.** A lead is ready, or holds a line, or has its final outcome
 //!   ([`lead::LeadState`]); there is no fourth place to be lost in.
@@ -19,7 +19,7 @@
 //!   [`timers::Timers::line_ceiling`].
 //! - **P6 Nobody is cut off.** No code path ends a call at Vapi.
 //! - **P7 The ledger is true.** Counters and lines change in the same conditional write of one item.
-//! - **P8 Any order, any number of times.** Lines are freed by [`ids::Lease`] (key and token), outcomes
+//! - **P8 Any order, any number of times.** Lines are freed by [`line::Lease`] (key and token), outcomes
 //!   are recorded once per claim, and the record of an ended call keeps a late message from taking a line.
 
 pub mod breaker;
@@ -35,6 +35,7 @@ pub mod ids;
 pub mod kpi;
 pub mod lead;
 pub mod life;
+pub mod line;
 pub mod pacing;
 pub mod parts;
 pub mod people;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::campaign::Campaign;
 use super::fair::Lines;
-use super::ids::{CampaignCode, Kind, Lease, LineKey, NameCode, OrgId, Token};
+use super::ids::{CampaignCode, NameCode, OrgId};
+use super::line::{Kind, Lease, LineKey, Token};
 use super::pacing::{Own, Progress};
 use super::quota::{self, Pace, Quota, Quotas};
 use super::reserve::{Bucket, BucketKey, Reserves, Uses};

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::campaign::Campaign;
-use super::ids::{CampaignCode, Kind, LineKey, NameCode, QuotaName, Token};
+use super::ids::{CampaignCode, NameCode, QuotaName};
+use super::line::{Kind, LineKey, Token};
 use super::pacing::Own;
 use super::pool::{Pool, Rule, Source};
 use super::quota;

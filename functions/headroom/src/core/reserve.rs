@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use super::ids::{AgentName, IdError, Kind, NameCode, QuotaName};
+use super::ids::{AgentName, IdError, NameCode, QuotaName};
+use super::line::Kind;
 use super::quota::Quotas;
 
 /// What an agent's reserve binds.

@@ -35,7 +35,8 @@ use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 
-use super::ids::{CampaignCode, Kind, Lease, NameCode};
+use super::ids::{CampaignCode, NameCode};
+use super::line::{Kind, Lease};
 use super::pacing::Own;
 use super::pool::{Policy, Pool, Room, Rule, Source, Tally};
 use super::reserve::{BucketKey, Reserves};

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ids::{AgentName, Kind, LineKey, Token};
+use super::ids::AgentName;
+use super::line::{Kind, LineKey, Token};
 use super::pool::{Policy, Pool};
 use super::quota::Quotas;
 use super::reserve::{Bucket, Reserve, Reserves};

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::core::campaign::{BadLead, Campaign, NO_ZONE, NewLead, Spec};
 use crate::core::fair::Lanes;
 use crate::core::hours::{Person, WINDOW_CLOSED, needs_zone, opens, opens_at};
-use crate::core::ids::LineKey;
 use crate::core::lead::{Lead, ReadyLead};
+use crate::core::line::LineKey;
 use crate::table::TableError;
 
 use super::App;

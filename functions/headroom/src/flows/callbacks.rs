@@ -24,9 +24,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::core::callback::{Asked, Fate, Heard, NoTime, TOLERANCE, Unpromised};
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::hours::Person;
-use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef, Lease, LineKey, OrgId};
+use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef, OrgId};
 use crate::core::kpi::Ended;
 use crate::core::lead::{Lead, Outcome};
+use crate::core::line::{Lease, LineKey};
 use crate::table::TableError;
 use crate::table::leads::Step;
 

@@ -13,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::health::Heard;
-use crate::core::ids::{CampaignCode, ClaimKey, Lease};
+use crate::core::ids::{CampaignCode, ClaimKey};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
+use crate::core::line::Lease;
 use crate::core::people::Leave;
 use crate::core::pool::Pool;
 use crate::core::refusal::Refuser;

@@ -4,8 +4,9 @@
 //! claim: it counts if that line is on the ledger and its lead has this call, or none yet.
 
 use crate::config::Callers;
-use crate::core::ids::{AgentName, CallId, ClaimKey, Kind, LineKey, NameCode, PhoneNumber, Token};
+use crate::core::ids::{AgentName, CallId, ClaimKey, NameCode, PhoneNumber};
 use crate::core::lead::{End, Lead, LeadState};
+use crate::core::line::{Kind, LineKey, Token};
 use crate::core::pool::{Pool, Rule};
 use crate::core::refusal::{Fate, Refuser};
 use crate::logging::chain;

@@ -18,8 +18,9 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::App;
-use crate::core::ids::{CallId, Lease, OrgId, PhoneNumber};
+use crate::core::ids::{CallId, OrgId, PhoneNumber};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome};
+use crate::core::line::Lease;
 use crate::core::people::{APART, Dialed, Leave, ListChange, ListWish, Refused};
 use crate::core::pool::Pool;
 use crate::table::TableError;

@@ -12,7 +12,8 @@
 //! Whichever order they meet in, one sees the other. What a process leaves undone that dies in between, the pass
 //! finds: one call with lines in two items.
 
-use crate::core::ids::{CallId, Kind, LineKey, NameCode};
+use crate::core::ids::{CallId, NameCode};
+use crate::core::line::{Kind, LineKey};
 use crate::core::pool::Pool;
 use crate::table::TableError;
 use crate::table::ledger::Observed;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::{Campaign, CampaignState};
-use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, Lease, LineKey, OrgName, Token};
+use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, OrgName};
 use crate::core::lead::{End, Lead, LeadState, Outcome};
+use crate::core::line::{Lease, LineKey, Token};
 use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::metrics::METRICS;

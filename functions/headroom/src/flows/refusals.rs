@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::ended::Group;
-use crate::core::ids::{CallId, Kind, LineKey, NameCode};
+use crate::core::ids::{CallId, NameCode};
 use crate::core::lead::End;
+use crate::core::line::{Kind, LineKey};
 use crate::core::pool::Pool;
 use crate::core::refusal::{Asker, Fate, Known, Means, Refusal, Refuser};
 use crate::logging::chain;

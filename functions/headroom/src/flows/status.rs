@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
 use crate::core::hours::opens_at;
-use crate::core::ids::{AgentName, Kind, OrgName, PoolId};
+use crate::core::ids::{AgentName, OrgName, PoolId};
 use crate::core::lead::{Lead, LeadState};
+use crate::core::line::Kind;
 use crate::core::pacing::{Own, Ramp};
 use crate::core::pool::Pool;
 pub use crate::core::refusal::HeldLine;

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::Campaign;
 use crate::core::health::Needs;
-use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey};
+use crate::core::ids::{CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef};
 use crate::core::lead::{Lead, LeadState};
 use crate::core::life::NO_LINE;
+use crate::core::line::{Kind, LineKey};
 use crate::core::pool::{Pool, Rule};
 use crate::core::refusal::{Asker, Basis, Expected, Known, Refusal, Refuser, expected};
 use crate::table::TableError;

@@ -10,8 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::attributes::{Item, Reader, n, s};
 use super::{Conditional as _, Table, TableError, Written};
 use crate::core::campaign::Campaign;
-use crate::core::ids::{CallId, CampaignCode, LeadRef, Token};
+use crate::core::ids::{CallId, CampaignCode, LeadRef};
 use crate::core::kpi::{Came, Figures, Kept, Sums};
+use crate::core::line::Token;
 
 /// A lead's calls.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,9 +39,8 @@ use jiff::Timestamp;
 
 use super::attributes::{Item, Reader, ms, n, s};
 use super::{Conditional as _, FORMAT, Table, TableError, Written};
-use crate::core::ids::{
-    AgentName, CallId, CampaignCode, ClaimKey, Kind, Lease, LineKey, NameCode, OrgId, QuotaName, Token,
-};
+use crate::core::ids::{AgentName, CallId, CampaignCode, ClaimKey, NameCode, OrgId, QuotaName};
+use crate::core::line::{Kind, Lease, LineKey, Token};
 use crate::core::pacing::{Calls, Met, Own, Progress, Step};
 use crate::core::pool::{Counts, Policy, Pool, Source, Tally};
 use crate::core::quota::{Pace, Quota, Quotas};

@@ -6,8 +6,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Vapi, VapiError, unreadable};
-use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId};
+use crate::core::ids::{CallId, ClaimKey, NameCode, OrgId};
 use crate::core::lead::End;
+use crate::core::line::Kind;
 
 /// A call as Vapi shows it, as much as Headroom uses.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::calls::{RawCall, is_live_status, object, reason, talk, text};
 use crate::core::callback::Asked;
-use crate::core::ids::{CallId, ClaimKey, Kind, NameCode, OrgId, PhoneNumber};
+use crate::core::ids::{CallId, ClaimKey, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
+use crate::core::line::Kind;
 
 /// A server message, as far as Headroom is concerned.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use headroom::core::callback::{Asked, Heard};
 use headroom::core::ended::Group;
 use headroom::core::ids::{
-    CallId, CampaignCode, CampaignId, ClaimKey, Kind, LeadId, LeadRef, LineKey, MessageCode, OrgId,
-    PhoneNumber, PoolId, Token,
+    CallId, CampaignCode, CampaignId, ClaimKey, LeadId, LeadRef, MessageCode, OrgId, PhoneNumber, PoolId,
 };
+use headroom::core::line::{Kind, LineKey, Token};
 use headroom::core::retry::Retry;
 use headroom::core::window::{Window, zone};
 use jiff::Timestamp;
