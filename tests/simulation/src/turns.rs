@@ -103,11 +103,11 @@ pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Drawn {
     let mut failing = None;
     let ranked = t.bool();
     // With many to call at the same time, turns matter.
-    let crowded = t.bool() && campaigns.len() == 2;
-    let shown = crowded && t.u8(0..3) > 0;
+    let crowded = campaigns.len() == 2 && t.u8(0..4) > 0;
+    let shown = crowded && t.u8(0..4) > 0;
     for (nth, campaign) in campaigns.iter_mut().enumerate() {
         if crowded && campaign.leads.len() < 10 {
-            let more = campaign.leads.len() as u32..t.u32(8..=14);
+            let more = campaign.leads.len() as u32..t.u32(10..=20);
             campaign.leads.extend(more.map(|lead| (format!("l{lead}"), format!("+1555556{nth}{lead:03}"))));
             (campaign.cap, campaign.agent) = (None, None);
         }
@@ -119,7 +119,7 @@ pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Drawn {
             let warm = campaign.leads.iter().filter(|_| t.u8(0..3) == 0);
             turn.warm = warm.map(|(id, _)| id.clone()).collect();
         }
-        match t.u8(0..7) {
+        match t.u8(0..if crowded { 14 } else { 7 }) {
             0 => turn.per_second = Some(t.u32(1..=3)),
             1 => turn.batch = Some((t.u32(1..=3), if t.bool() { 0 } else { t.u32(1..=90) })),
             2 | 3 => {
@@ -152,7 +152,8 @@ impl Plan {
     pub(crate) fn show_turns(&mut self) {
         (self.rates.delayed, self.rates.doubled, self.rates.freeze, self.stale) = (0.0, 0.0, 0.0, 0.0);
         self.sizes = Sizes::default();
-        self.changes.retain(|(_, change)| !holds_back(change));
+        // Who is promised a call goes first.
+        self.changes.retain(|(_, change)| !holds_back(change) && !matches!(change, Change::CallBack(_)));
     }
 }
 
