@@ -109,12 +109,17 @@ impl Console {
             Refusal::NotAccepted
         })?;
         Ok(match message {
-            Message::Leads { spec, leads, bad, draft } => json!({
-                "campaign": spec.id.as_str(),
-                "draft": draft,
-                "leads": leads.len(),
-                "refused": bad.iter().map(|lead| json!({ "index": lead.index, "reason": lead.reason })).collect::<Vec<_>>(),
-            }),
+            Message::Leads { spec, mut leads, mut bad, draft } => {
+                // As it will be taken in.
+                self.app.refuse_without_zone(&spec, &mut leads, &mut bad);
+                let refused = bad.iter().map(|lead| json!({ "index": lead.index, "reason": lead.reason }));
+                json!({
+                    "campaign": spec.id.as_str(),
+                    "draft": draft,
+                    "leads": leads.len(),
+                    "refused": refused.collect::<Vec<_>>(),
+                })
+            }
             Message::Resume(id) => json!({ "campaign": id.as_str() }),
         })
     }

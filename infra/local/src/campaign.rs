@@ -438,6 +438,9 @@ fn detail(detail: &CampaignDetail) -> Vec<String> {
     if forecast.is_none() && state == "running" {
         lines.push("  through   not known yet".to_owned());
     }
+    if let Some(waiting) = &status.waiting {
+        lines.push(format!("  waiting   for its {}, until {}", waiting.what, why::utc(waiting.until)));
+    }
     if let Some(waits) = waits {
         lines.push(format!("  waits     {} (rule {})", why::meaning(&waits.rule), waits.rule));
     }

@@ -118,6 +118,20 @@ async fn report(world: &World, call: &str, of: &ClaimKey, at: &str) {
     tell(world, message("end-of-call-report", call, of, more)).await;
 }
 
+/// The pass, with this call in Vapi's list: its messages were lost, all of them.
+async fn pass(world: &World, call: &str, of: &ClaimKey, at: &str) {
+    let now = world.clock.now();
+    let instant = |before: i64| (now - SignedDuration::from_secs(before)).to_string();
+    let call = json!({
+        "id": call, "type": "outboundPhoneCall", "status": "ended", "endedReason": "customer-ended-call",
+        "createdAt": instant(90), "startedAt": instant(80), "endedAt": instant(20),
+        "metadata": { "reservationId": of.to_string() }, "customer": { "number": NUMBER },
+        "analysis": { "structuredData": { "callbackAt": at } },
+    });
+    world.vapi.answers(200, json!([call]).to_string());
+    world.app.reconcile().await.unwrap();
+}
+
 /// The assistant's use of its tool.
 async fn tool(world: &World, call: &str, of: &ClaimKey, at: &str) -> Result<Promised, Unpromised> {
     let list = json!([{ "id": format!("use-{at}"), "function": { "name": "call_me_back", "arguments": { "at": at } } }]);
@@ -186,6 +200,9 @@ async fn a_wish_is_one_promise_whatever_tells_it_and_in_whatever_order() {
         "tool report report end",
         "report end tool",
         "end report tool report",
+        "pass",
+        "end pass report",
+        "tool pass end",
     ] {
         let world = world(1, json!({})).await;
         assert_eq!(dispatch(&world, "first").await, [NUMBER]);
@@ -193,6 +210,7 @@ async fn a_wish_is_one_promise_whatever_tells_it_and_in_whatever_order() {
         for step in order.split(' ') {
             match step {
                 "report" => report(&world, "first", &of, &at).await,
+                "pass" => pass(&world, "first", &of, &at).await,
                 "tool" => assert_eq!(tool(&world, "first", &of, &at).await.unwrap().at, five()),
                 _ => ended(&world, "first", &of, "customer-ended-call").await,
             }

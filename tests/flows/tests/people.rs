@@ -97,7 +97,7 @@ async fn two_campaigns_do_not_call_one_person_at_once() {
 
 #[tokio::test]
 async fn who_says_no_in_a_call_is_called_by_no_campaign_any_more() {
-    for said in ["analysis", "tool"] {
+    for said in ["analysis", "tool", "list"] {
         let world = world("none", &["a", "b"]).await;
         let message = |body: serde_json::Value| ServerMessage::parse(body.to_string().as_bytes()).unwrap();
         let call = json!({ "id": "their-call", "type": "inboundPhoneCall" });
@@ -110,6 +110,11 @@ async fn who_says_no_in_a_call_is_called_by_no_campaign_any_more() {
                     panic!("a report is about a call")
                 };
                 world.app.observe(&event).await.unwrap();
+            }
+            // The report is lost, and the pass finds what it would have told.
+            "list" => {
+                world.vapi.answers(200, listed(&world, "their-call", json!({ "doNotCall": true }), 1));
+                world.app.reconcile().await.unwrap();
             }
             _ => {
                 let ServerMessage::ToolCalls(used) = message(json!({ "message": {
@@ -134,6 +139,25 @@ async fn who_says_no_in_a_call_is_called_by_no_campaign_any_more() {
         assert_eq!((&listed[0].0, &*listed[0].1.by), (&number(), "call their-call"));
         assert_eq!(world.table().read_pool().await.unwrap().counts.total, 0);
     }
+}
+
+/// Vapi's list, with a call of the person's that ended so many minutes ago and this in its analysis.
+fn listed(world: &World, id: &str, said: serde_json::Value, minutes: i64) -> String {
+    let ended = world.clock.now() - SignedDuration::from_mins(minutes);
+    let call = json!({
+        "id": id, "type": "inboundPhoneCall", "status": "ended", "endedReason": "customer-ended-call",
+        "createdAt": (ended - SignedDuration::from_mins(1)).to_string(), "endedAt": ended.to_string(),
+        "customer": { "number": NUMBER }, "analysis": { "structuredData": said },
+    });
+    json!([call]).to_string()
+}
+
+#[tokio::test]
+async fn who_was_taken_off_the_list_is_not_put_back_by_a_call_of_before() {
+    let world = world("none", &[]).await;
+    world.vapi.answers(200, listed(&world, "a-call", json!({ "doNotCall": true }), 6));
+    world.app.reconcile().await.unwrap();
+    assert_eq!(world.table().read_person(&number()).await.unwrap(), Person::default());
 }
 
 #[tokio::test]

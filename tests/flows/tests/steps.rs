@@ -304,6 +304,23 @@ fn references(ids: &[&str]) -> Vec<LeadRef> {
     ids.iter().map(|id| reference(id)).collect()
 }
 
+/// A list that comes while its window is closed is dialed in its order when that opens.
+#[tokio::test]
+async fn who_is_put_off_keeps_their_place() {
+    let world = World::start(policy(10, 10, 0)).await.unwrap();
+    let ids: Vec<String> = (0..40).map(|n| format!("lead-{n}")).collect();
+    let leads: Vec<_> =
+        (0..40).map(|n| json!({ "id": ids[n], "number": format!("+44207123{n:04}") })).collect();
+    let window = json!({ "start": "20:00", "end": "21:00", "timezone": "recipient" });
+    let campaign = json!({ "id": "c", "assistantId": "as", "phoneNumberId": "ph", "window": window });
+    take_in(&world, &json!({ "campaign": campaign, "leads": leads }).to_string()).await;
+    let until = world.clock.now() + SignedDuration::from_mins(1);
+    assert_eq!(std::sync::Arc::new(world.app.clone()).dispatch(until).await.unwrap().taken, 0);
+    assert!(queue(&world, "c", 1).await.is_empty());
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(queue(&world, "c", 24 * 3600).await, references(&ids));
+}
+
 #[tokio::test]
 async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();

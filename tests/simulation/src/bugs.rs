@@ -166,7 +166,7 @@ pub const BUGS: [Bug; 99] = [
         name: "a refusal for want of lines counted as an attempt",
         file: "functions/headroom/src/core/lead.rs",
         good: "        Group::OverLimit => (again(SignedDuration::ZERO, Counts::Nothing), Consequence::Rest),",
-        bad: "        Group::OverLimit => (counted(SignedDuration::ZERO), Consequence::Rest),",
+        bad: "        Group::OverLimit => (counted(Missed::NoAnswer), Consequence::Rest),",
     },
     Bug {
         name: "a blocked call with an id taken for a call",
@@ -547,7 +547,7 @@ pub const BUGS: [Bug; 99] = [
         let (done, failed) = (tally.done, tally.failed);
         if tally.held == 0 {
             let counted = crate::table::leads::LeadCount { total: done + failed, done, failed };
-            if table.finish_campaign(&self.campaign, counted).await? {
+            if table.finish_campaign(&self.campaign, counted, self.app.clock.now()).await? {
                 table.close_campaign(&pool, &code).await?;
             }
         }",

@@ -236,7 +236,15 @@ fn bugs(seeds: u64, name: &str) -> anyhow::Result<bool> {
         bail!("no bug is called {name}");
     }
     for bug in chosen {
-        let hunt = nursery.hunt(bug, seeds)?;
+        let hunt = match nursery.hunt(bug, seeds) {
+            Ok(hunt) => hunt,
+            // The others are worth hunting all the same.
+            Err(error) => {
+                println!("| {} | - | {error:#} | - |", bug.name);
+                good = false;
+                continue;
+            }
+        };
         let (seed, what) =
             hunt.found.map_or(("-".to_owned(), String::new()), |(seed, what)| (seed.to_string(), what));
         println!("| {} | {seed} | {what} | {:.0} |", hunt.name, hunt.seconds);

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headroom::core::pool::Policy;
 use headroom::core::shard::Sizes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -106,8 +107,8 @@ pub(crate) fn draw(seed: u64, campaigns: &mut [Campaign]) -> Drawn {
     let crowded = campaigns.len() == 2 && t.u8(0..4) > 0;
     let shown = crowded && t.u8(0..4) > 0;
     for (nth, campaign) in campaigns.iter_mut().enumerate() {
-        if crowded && campaign.leads.len() < 10 {
-            let more = campaign.leads.len() as u32..t.u32(10..=20);
+        if crowded && campaign.leads.len() < 16 {
+            let more = campaign.leads.len() as u32..t.u32(16..=30);
             campaign.leads.extend(more.map(|lead| (format!("l{lead}"), format!("+1555556{nth}{lead:03}"))));
             (campaign.cap, campaign.agent) = (None, None);
         }
@@ -152,6 +153,9 @@ impl Plan {
     pub(crate) fn show_turns(&mut self) {
         (self.rates.delayed, self.rates.doubled, self.rates.freeze, self.stale) = (0.0, 0.0, 0.0, 0.0);
         self.sizes = Sizes::default();
+        // Of few lines, nobody can tell whose part they are.
+        self.lines = self.lines.max(6);
+        self.policy = Policy::new(self.lines, self.lines, 0).expect("there are some lines");
         // Who is promised a call goes first.
         self.changes.retain(|(_, change)| !holds_back(change) && !matches!(change, Change::CallBack(_)));
     }

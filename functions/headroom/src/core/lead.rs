@@ -219,7 +219,8 @@ pub enum Consequence {
     RestNumber,
 }
 
-/// Set-up failures per lead that do not count. Some reasons of that group also come from bad numbers.
+/// Set-up failures per lead that do not count, and calls that ended for its campaign's settings. Some reasons of both
+/// groups also come from bad numbers.
 pub(super) const SPARED_SETUPS: u32 = 3;
 
 /// Decides what the end of a lead's call means for the lead, and for the rest.
@@ -260,7 +261,11 @@ pub fn after_call(
         }
         Group::SetupFailure | Group::NotOutbound => (counted(Missed::SetupFailure), Consequence::None),
         Group::PermanentLead | Group::Cancelled => (Outcome::Failed, Consequence::None),
-        Group::PermanentConfig => (again(SignedDuration::ZERO, Counts::Nothing), Consequence::PauseCampaign),
+        // Mostly the campaign's fault. Where it is the number's after all, the lead must not pause it for ever.
+        Group::PermanentConfig if lead.spared < SPARED_SETUPS => {
+            (again(SignedDuration::ZERO, Counts::Spared), Consequence::PauseCampaign)
+        }
+        Group::PermanentConfig => (Outcome::Failed, Consequence::PauseCampaign),
         Group::AccountBlock => {
             let is_number = end.reason.as_deref().is_some_and(is_daily_limit);
             let whose = if is_number { Consequence::RestNumber } else { Consequence::PauseAccount };
@@ -346,7 +351,8 @@ mod tests {
                 again(0, Counts::Nothing),
                 Rest,
             ),
-            (2, 3, "assistant-not-found", None, again(0, Counts::Nothing), PauseCampaign),
+            (2, 2, "assistant-not-found", None, again(0, Counts::Spared), PauseCampaign),
+            (0, 3, "assistant-not-found", None, Outcome::Failed, PauseCampaign),
             (2, 3, "call.start.error-subscription-frozen", None, again(0, Counts::Nothing), PauseAccount),
             (
                 2,

@@ -283,6 +283,7 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
     }
     let before = serde_json::to_value(spec).expect("a campaign's fields are texts and numbers");
     let mut after = before.clone();
+    reword(&mut after, spec, patch);
     merge(&mut after, &Value::Object(patch.clone()));
     let text = after.to_string();
     let spec: Spec = serde_json::from_str(&text).map_err(|error| EditError::Bad(plain(&error)))?;
@@ -291,6 +292,32 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
     let mut changes = Vec::new();
     changed("", patch, &before, &after, &mut changes);
     Ok((spec, changes.join(", ")))
+}
+
+/// Settings can be said in two ways, and are kept in the shorter one; not both may stand in a message. Where the patch has
+/// the other one, they are said in that, so that what it does not name stays as it is.
+fn reword(settings: &mut Value, spec: &Spec, patch: &Map<String, Value>) {
+    let part = |name: &str| patch.get(name).and_then(Value::as_object);
+    if let Some(retry) = part("retry").filter(|retry| retry.contains_key("outcomes")) {
+        settings["retry"] = spec.retry.at_length();
+        for (short, outcome) in
+            [("noAnswerAfter", "noAnswer"), ("busyAfter", "busy"), ("voicemail", "voicemail")]
+        {
+            if retry.contains_key(short)
+                && let Some(outcomes) = settings["retry"]["outcomes"].as_object_mut()
+            {
+                outcomes.remove(outcome);
+            }
+        }
+    }
+    if let (Some(window), Some(kept)) = (part("window"), settings["window"].as_object_mut()) {
+        const ONE_SPAN: [&str; 3] = ["days", "start", "end"];
+        if window.contains_key("spans") {
+            ONE_SPAN.iter().for_each(|field| drop(kept.remove(*field)));
+        } else if ONE_SPAN.iter().any(|field| window.contains_key(*field)) {
+            kept.remove("spans");
+        }
+    }
 }
 
 /// What a patch has changed, in words, each setting by its path.
@@ -453,6 +480,26 @@ mod tests {
         let (after, what) = edit(json!({ "maxConcurrency": null })).expect("good");
         assert_eq!((after.max_concurrency, what.as_str()), (None, "maxConcurrency 20 → none"));
         assert_eq!(edit(json!({ "maxConcurrency": 20 })), Ok((spec(), String::new())));
+        // Kept in few words, changed at length: the rest of it stays.
+        let (after, _) =
+            edit(json!({ "retry": { "outcomes": { "busy": { "attempts": 2 } } } })).expect("good");
+        assert_eq!(after.retry.again(Missed::Busy, 1, 1, 0.0), busy(&spec()));
+        assert_eq!(after.retry.again(Missed::Busy, 2, 2, 0.0), None);
+        assert_eq!(
+            after.retry.again(Missed::NoAnswer, 1, 1, 0.5),
+            spec().retry.again(Missed::NoAnswer, 1, 1, 0.5)
+        );
+        let both = json!({ "retry": { "busyAfter": "9m", "outcomes": { "noAnswer": { "attempts": 1 } } } });
+        let (after, _) = edit(both).expect("good");
+        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(9)));
+        let windowed =
+            json!({ "window": { "days": ["mon"], "start": "09:00", "end": "17:00", "timezone": "UTC" } });
+        let (windowed, _) = edit(windowed).expect("good");
+        let spans = json!({ "window": { "spans": [{ "start": "10:00", "end": "11:00" }] } });
+        let (after, _) = edited(&windowed, spans.as_object().expect("an object")).expect("good");
+        assert_ne!(after.window, windowed.window);
+        let one = json!({ "window": { "start": "09:00", "end": "12:00" } });
+        assert!(edited(&after, one.as_object().expect("an object")).is_ok());
         for (patch, part) in [
             (json!({ "assistantId": "b" }), "assistantId cannot be changed"),
             (json!({ "maxDurationSeconds": 60 }), "maxDurationSeconds cannot be changed"),

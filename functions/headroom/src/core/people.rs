@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ids::{CampaignCode, ClaimKey};
+use super::ids::ClaimKey;
 
 /// Most calls to one person, by all campaigns together; without limits calls are not counted at all. Text form: `DAY/MONTH`, such as `3/20`, either of them `-` for
 /// as many as there are; `none` for both.
@@ -160,14 +160,9 @@ impl Often {
 }
 
 impl Person {
-    /// Whether a campaign may call them at `now`, with other campaigns' calls `apart` from its own.
-    pub fn leave(
-        &self,
-        campaign: &CampaignCode,
-        often: Often,
-        apart: SignedDuration,
-        now: Timestamp,
-    ) -> Leave {
+    /// Whether a lead may be called at `now` for this claim of it, with the calls of other leads with their number, of
+    /// other campaigns or of its own, `apart` from its own.
+    pub fn leave(&self, claim: &ClaimKey, often: Often, apart: SignedDuration, now: Timestamp) -> Leave {
         if self.refused.is_some() {
             return Leave::Never;
         }
@@ -181,7 +176,7 @@ impl Person {
         let other = self
             .dialed
             .iter()
-            .filter(|dialed| dialed.claim.campaign != *campaign)
+            .filter(|dialed| (&dialed.claim.campaign, &dialed.claim.lead) != (&claim.campaign, &claim.lead))
             .map(|dialed| dialed.at + apart);
         let from = [full(often.per_day, DAY), full(often.per_month, MONTH), other.max()];
         match from.into_iter().flatten().max() {
@@ -218,7 +213,7 @@ mod tests {
     }
 
     fn leave(person: &Person, often: &str, hours: i64) -> Leave {
-        person.leave(&"cam-1".parse().expect("a code"), often.parse().expect("limits"), APART, at(hours))
+        person.leave(&dial("cam-1", 0).claim, often.parse().expect("limits"), APART, at(hours))
     }
 
     #[test]
@@ -240,6 +235,14 @@ mod tests {
         assert_eq!(leave(&person, "none", 1), Leave::Given);
         let own = Person { dialed: vec![dial("cam-1", 0)], ..Person::default() };
         assert_eq!(leave(&own, "none", 0), Leave::Given);
+    }
+
+    #[test]
+    fn nor_do_two_leads_of_one_campaign() {
+        let other = Dialed { claim: "cam-1ihgfedcba1".parse().expect("a claim"), ..dial("cam-1", 0) };
+        let person = Person { dialed: vec![other], ..Person::default() };
+        assert_eq!(leave(&person, "none", 0), Leave::From(at(0) + APART));
+        assert_eq!(leave(&person, "none", 1), Leave::Given);
     }
 
     #[test]

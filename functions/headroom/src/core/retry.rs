@@ -235,14 +235,32 @@ impl From<Retry> for RetryText {
                 Missed::Voicemail => text.voicemail = None,
                 Missed::SetupFailure | Missed::Dropped => {}
             }
-            let after = rule.after.iter().map(|span| format!("{span:#}")).collect();
-            text.outcomes.insert(missed, RuleText { attempts: rule.attempts.map(NonZeroU32::get), after });
+            text.outcomes.insert(missed, RuleText::of(rule));
         }
         text
     }
 }
 
+impl RuleText {
+    fn of(rule: &Rule) -> Self {
+        let after = rule.after.iter().map(|span| format!("{span:#}")).collect();
+        Self { attempts: rule.attempts.map(NonZeroU32::get), after }
+    }
+}
+
 impl Retry {
+    /// The same as a message may spell it, with every outcome's rule in full: for who changes a part of one.
+    pub(super) fn at_length(&self) -> serde_json::Value {
+        let text = RetryText {
+            max_attempts: Some(self.max_attempts.get()),
+            jitter: Some(self.jitter),
+            prefer_quiet_hours: self.prefer_quiet_hours,
+            outcomes: Missed::ALL.map(|missed| (missed, RuleText::of(&self.rules[missed as usize]))).into(),
+            ..RetryText::default()
+        };
+        serde_json::to_value(text).expect("texts and numbers are JSON")
+    }
+
     /// After how long a lead is called again whose attempt came to `missed`, as the `attempt`-th of its that count and
     /// the `alike`-th that came to that, both from 1; none if that was its last. `spread` is a fraction from 0 to
     /// below 1 that says how much of the jitter is this lead's.

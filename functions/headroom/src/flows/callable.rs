@@ -39,7 +39,7 @@ impl App {
     }
 
     /// Takes those leads out of a message whose clock has to be known for the campaign and is not.
-    pub(super) fn refuse_without_zone(&self, spec: &Spec, leads: &mut Vec<NewLead>, bad: &mut Vec<BadLead>) {
+    pub fn refuse_without_zone(&self, spec: &Spec, leads: &mut Vec<NewLead>, bad: &mut Vec<BadLead>) {
         leads.retain(|lead| {
             let person =
                 Person { number: Some(&lead.number), timezone: lead.timezone.as_ref(), is_promised: false };
@@ -110,7 +110,7 @@ impl Dispatch<'_> {
     ) -> Result<Vec<ReadyLead>, TableError> {
         // Those that are being dialed may not be claimed yet, and stand before the others until they are.
         let spare = SPARE_LEADS + self.dials.len();
-        let mut page = wanted;
+        let (mut page, mut moved) = (wanted, 0);
         while self.app.clock.now() + TIME_TO_END < self.until {
             let ready = self.app.table.ready_leads(&campaign.code, lanes, now, page + spare).await?;
             if ready.is_empty() {
@@ -124,8 +124,12 @@ impl Dispatch<'_> {
                     None => never.push(lead),
                 }
             }
-            let put_off = later.iter().map(|(lead, opens)| self.app.table.postpone(&lead.next, *opens));
+            // In their order then as well: a microsecond apart.
+            let put_off = (moved..).zip(&later).map(|(place, (lead, opens))| {
+                self.app.table.postpone(&lead.next, *opens + SignedDuration::from_micros(place))
+            });
             futures::future::try_join_all(put_off).await?;
+            moved += later.len() as i64;
             let never = self.without_lines(never);
             let ended = self.end_leads(campaign, never, WINDOW_CLOSED).await?;
             let open = self.without_lines(open);

@@ -18,19 +18,24 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::App;
+use super::orgs::Listings;
 use crate::core::ids::{CallId, OrgId, PhoneNumber};
 use crate::core::lead::{Counts, Lead, LeadState, Outcome};
 use crate::core::line::Lease;
 use crate::core::people::{APART, Dialed, Leave, ListChange, ListWish, Refused};
 use crate::core::pool::Pool;
+use crate::logging::chain;
 use crate::table::TableError;
 use crate::table::leads::Step;
 use crate::table::ledger::LeadEnd;
+use crate::vapi::calls::{Call, Wishes};
 
 /// Why a lead is over whose person does not want to be called.
 pub(super) const DO_NOT_CALL: &str = "do_not_call";
 /// Dials to one person that may meet at the same instant.
 const TRIES: usize = 4;
+/// For so many passes after a call the list is asked what its person wishes.
+const PASSES: u32 = 5;
 /// After this, one that met more has its next turn.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// People of a list that are written, or asked about, at once.
@@ -43,7 +48,7 @@ impl App {
     pub(super) async fn ask_leave(&self, lead: &Lead, now: Timestamp) -> Result<Leave, TableError> {
         let mut known = self.table.read_person(&lead.number).await?;
         for _ in 0..TRIES {
-            let leave = known.leave(&lead.campaign, self.often, self.timers.scaled(APART), now);
+            let leave = known.leave(&lead.claim(), self.often, self.timers.scaled(APART), now);
             if leave != Leave::Given || !self.often.counts() {
                 return Ok(leave);
             }
@@ -84,6 +89,36 @@ impl App {
         let claim = lead.claim();
         let left: Vec<_> = known.dialed.iter().filter(|dialed| dialed.claim != claim).cloned().collect();
         self.table.remember_dials(&lead.number, &known, &left).await.map(|_| ())
+    }
+
+    /// Takes in what people said of being called again in calls that have just ended, as the list of them tells: its
+    /// report may be lost. Before their ends are settled, as with the report. What fails is tried again by the next pass.
+    pub(super) async fn hear_wishes(&self, listings: &Listings) {
+        let now = self.clock.now();
+        // Longer ago, somebody may have taken them off the list again since.
+        let since = now - SignedDuration::try_from(self.timers.pass_interval() * PASSES).unwrap_or_default();
+        let is_recent = |call: &&Call| call.has_ended() && call.ended.is_some_and(|ended| ended >= since);
+        for call in listings.calls().filter(is_recent).filter(|call| !call.wishes.are_none()) {
+            if let Err(error) = self.hear_wish(call).await {
+                tracing::warn!(call.id = %call.id, error = chain(&error), "what a person wishes is not on record yet");
+            }
+        }
+    }
+
+    async fn hear_wish(&self, call: &Call) -> Result<(), TableError> {
+        let Wishes { person, refuses, calls_back } = &call.wishes;
+        if *refuses
+            && let Some(person) = person
+            && self.table.read_person(person).await?.refused.is_none()
+        {
+            self.refuse_calls(&call.id, person).await?;
+        }
+        if calls_back.is_some() {
+            let claims: Vec<_> = call.claim.iter().cloned().collect();
+            let whose = (call.org.as_ref(), claims.as_slice());
+            let _ = Box::pin(self.hear_callback(&call.id, whose, calls_back.as_ref(), None)).await?;
+        }
+        Ok(())
     }
 
     /// Puts people on the list of those who are not to be called, or takes them off, in the name of `by`. Returns for how

@@ -5,8 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::message::{person, wishes};
 use super::{Vapi, VapiError, unreadable};
-use crate::core::ids::{CallId, ClaimKey, NameCode, OrgId};
+use crate::core::callback::Asked;
+use crate::core::ids::{CallId, ClaimKey, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
 use crate::core::line::Kind;
 
@@ -33,6 +35,26 @@ pub struct Call {
     pub talk: Option<SignedDuration>,
     /// What is known of its end, for when the status says that it ended.
     pub end: End,
+    /// What its person said of being called, as far as the analysis of an ended call tells.
+    pub wishes: Wishes,
+}
+
+/// What a person said in a call of being called again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wishes {
+    /// Their number.
+    pub person: Option<PhoneNumber>,
+    /// Whether they do not want to be called any more.
+    pub refuses: bool,
+    /// When they want to be called again.
+    pub calls_back: Option<Asked>,
+}
+
+impl Wishes {
+    /// Whether they said nothing of it.
+    pub fn are_none(&self) -> bool {
+        !self.refuses && self.calls_back.is_none()
+    }
 }
 
 impl Call {
@@ -87,6 +109,8 @@ pub(super) struct RawCall<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     assistant_overrides: Option<&'a RawValue>,
+    #[serde(borrow)]
+    analysis: Option<&'a RawValue>,
 }
 
 /// From when the far end was connected until the end: none if it never was, nothing if there is no telling.
@@ -189,6 +213,7 @@ impl RawCall<'_> {
                 reason: reason(self.ended_reason.clone()),
                 connected: Some(self.started_at.is_some()),
             },
+            wishes: wishes(person(self.customer), self.analysis),
         })
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::calls::{RawCall, is_live_status, object, reason, talk, text};
+use super::calls::{RawCall, Wishes, is_live_status, object, reason, talk, text};
 use crate::core::callback::Asked;
 use crate::core::ids::{CallId, ClaimKey, NameCode, OrgId, PhoneNumber};
 use crate::core::lead::End;
@@ -178,7 +178,8 @@ impl ServerMessage {
             return Ok(Self::Ignored(message.kind));
         };
         let raw: RawCall<'_> = object(call.get()).map_err(|_| MessageError::CallId)?;
-        let data = structured_data(message.analysis);
+        let person = person(message.customer).or_else(|| person(raw.customer));
+        let Wishes { person, refuses, calls_back } = wishes(person, message.analysis);
         let event = CallEvent {
             call: raw.id.parse().map_err(|_| MessageError::CallId)?,
             org: raw.org_id.as_deref().and_then(|org| org.parse().ok()),
@@ -186,9 +187,9 @@ impl ServerMessage {
             assistants: raw.assistants(),
             claims: raw.claims(),
             number: raw.phone_number_id.or_else(|| phone_number_id(message.phone_number)),
-            person: person(message.customer).or_else(|| person(raw.customer)),
-            refuses: refuses(data.as_ref()),
-            calls_back: data.as_ref().and_then(calls_back),
+            person,
+            refuses,
+            calls_back,
             talk: talk(message.started_at.as_deref(), message.ended_at.as_deref()).filter(|_| connected),
             happened,
         };
@@ -218,7 +219,7 @@ fn phone_number_id(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// The number of a `customer` object.
-fn person(raw: Option<&RawValue>) -> Option<PhoneNumber> {
+pub(super) fn person(raw: Option<&RawValue>) -> Option<PhoneNumber> {
     #[derive(Deserialize)]
     struct Customer {
         #[serde(default, deserialize_with = "text")]
@@ -236,6 +237,12 @@ pub const CALL_BACK: [&str; 4] = ["callMeBack", "call_me_back", "callBack", "cal
 
 /// What a field of an analysis, or an argument of that tool, is called that says when.
 const CALL_BACK_AT: [&str; 5] = ["callbackAt", "callback_at", "callBackAt", "call_back_at", "at"];
+
+/// What an analysis tells of a person's wishes.
+pub(super) fn wishes(person: Option<PhoneNumber>, analysis: Option<&RawValue>) -> Wishes {
+    let data = structured_data(analysis);
+    Wishes { person, refuses: refuses(data.as_ref()), calls_back: data.as_ref().and_then(calls_back) }
+}
 
 /// The structured data of an analysis.
 fn structured_data(analysis: Option<&RawValue>) -> Option<Map<String, Value>> {
