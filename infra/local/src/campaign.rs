@@ -498,7 +498,7 @@ async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
         }
         after = next;
     }
-    sheet.end(&format!("{count} leads"))
+    sheet.end((!json).then(|| format!("{count} leads")))
 }
 
 fn cells(lead: &LeadResult) -> [String; 7] {

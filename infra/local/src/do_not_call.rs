@@ -323,7 +323,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         }
         after = next;
     }
-    sheet.end(&format!("{count} people"))
+    sheet.end((!args.json).then(|| format!("{count} people")))
 }
 
 async fn changes(args: &ChangesArgs) -> anyhow::Result<()> {

@@ -27,12 +27,14 @@ impl Sheet {
         Ok(self.out.write_all(line.as_bytes())?)
     }
 
-    /// Puts the file in its place and says what is in it.
-    pub(crate) fn end(mut self, what: &str) -> anyhow::Result<()> {
+    /// Puts the file in its place and says what is in it, if it is a person who asks.
+    pub(crate) fn end(mut self, what: Option<String>) -> anyhow::Result<()> {
         self.out.flush()?;
         if let Some((draft, out)) = self.file {
             std::fs::rename(draft, &out).with_context(|| format!("{} cannot be written", out.display()))?;
-            println!("{what} written to {}", out.display());
+            if let Some(what) = what {
+                println!("{what} written to {}", out.display());
+            }
         }
         Ok(())
     }
