@@ -54,7 +54,10 @@ pub async fn handle(app: &Arc<App>, event: SqsEvent, deadline_ms: i64) -> SqsBat
             }
         }
         Ok(_) => {}
-        Err(error) => tracing::error!(error = chain(&error), "dispatch broke off; the next wake-up goes on"),
+        Err(error) => {
+            tracing::error!(error = chain(&error), "dispatch broke off; the next wake-up goes on");
+            tracing::trace!(target: METRICS, DispatchFailed = 1_u32);
+        }
     }
     response
 }

@@ -19,6 +19,7 @@
 //! | `WebhookMs` | webhook | from a message's coming to its answer |
 //! | `OutboundWaits` by `Rule` | dispatcher | campaigns that an invocation left waiting |
 //! | `RefillMs` | dispatcher | from the wake-up that a freed line sends to the next taking |
+//! | `DispatchFailed` | dispatcher | invocations that broke off |
 //! | `LeadsRefused` `MessagesRefused` | dispatcher | what of campaign messages cannot be called |
 
 use std::fmt;
