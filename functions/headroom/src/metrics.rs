@@ -14,8 +14,9 @@
 //! | `LedgerDrift` `UnseenLines` | reconciler, dispatcher | Vapi's count of lines minus ours; what outbound leaves to others |
 //! | `AdaptedCap` `LoweredLines` `OpenBreakers` | reconciler | outbound's health |
 //! | `LinesByCeiling` | reconciler | lines freed without proof of their call's end |
-//! | `CallersRefused` by `Rule` | webhook | callers who found no line |
+//! | `CallersRefused` by `Rule` | webhook | callers who found no line, or (`assistant`) nobody to answer them |
 //! | `CallersBlocked` | webhook, reconciler | callers whom Vapi itself turned away |
+//! | `WebhookUnauthenticated` | webhook | requests without the secret |
 //! | `WebhookMs` | webhook | from a message's coming to its answer |
 //! | `OutboundWaits` by `Rule` | dispatcher | campaigns that an invocation left waiting |
 //! | `RefillMs` | dispatcher | from the wake-up that a freed line sends to the next taking |

@@ -61,6 +61,7 @@ impl Webhook {
         let body: &[u8] = request.body();
         if let Err(error) = signature::verify(&self.callers.secrets, request.headers(), body, now) {
             tracing::warn!(reason = %error, "webhook refused: not authenticated");
+            tracing::trace!(target: METRICS, WebhookUnauthenticated = 1_u32);
             return answer(StatusCode::UNAUTHORIZED, &json!({ "error": error.to_string() }));
         }
         let message = match ServerMessage::parse(body) {

@@ -229,6 +229,7 @@ impl App {
         };
         let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
             tracing::error!(call.id = %event.call, error, "caller refused: no assistant is configured for their number");
+            count_without_assistant();
             return Answer::Refusal(callers.busy_message.clone());
         };
         tracing::error!(call.id = %event.call, error, "caller answered without a line on the ledger");
@@ -240,13 +241,19 @@ impl App {
         let refusal = || Answer::Refusal(callers.busy_message.clone());
         let pool = self.table.read_pool().await?;
         if self.is_other_org(&pool, event.org.as_ref()) {
+            tracing::warn!(
+                call.id = %event.call,
+                org.id = event.org.as_ref().map(|org| org.as_str()),
+                "caller refused: of another organisation; if it shares the lines, name it in HEADROOM_ORGS"
+            );
             return Ok(refusal());
         }
         let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
             tracing::error!(
                 phone_number.id = event.number,
-                "no assistant is configured for this number: set HEADROOM_INBOUND_ASSISTANTS"
+                "caller refused: no assistant is configured for this number; set HEADROOM_INBOUND_ASSISTANTS"
             );
+            count_without_assistant();
             return Ok(refusal());
         };
         if self.table.read_ended(&event.call).await?.is_some() {
@@ -306,6 +313,11 @@ impl App {
         };
         Ok(now >= pool.hold_until && pool.live_items().iter().any(has_room))
     }
+}
+
+/// Nobody is configured to answer a caller: a refusal as much as that for want of a line.
+fn count_without_assistant() {
+    tracing::trace!(target: METRICS, CallersRefused = 1_u32, Rule = "assistant");
 }
 
 /// What the line of an observed call is known by.
