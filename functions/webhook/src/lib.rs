@@ -13,7 +13,7 @@
 
 use headroom::config::Callers;
 use headroom::core::callback::Unpromised;
-use headroom::core::ids::NameCode;
+use headroom::core::ids::{CallId, NameCode};
 use headroom::core::line::Kind;
 use headroom::flows::App;
 use headroom::flows::observe::{Answer, Effect};
@@ -71,10 +71,16 @@ impl Webhook {
                 return answer(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() }));
             }
         };
+        let call = message.call().cloned();
         match self.respond(message).await {
             Ok(body) => answer(StatusCode::OK, &body),
             Err(error) => {
-                tracing::error!(error = chain(&error), "webhook failed: the table did not answer");
+                let call = call.as_ref().map(CallId::as_str);
+                tracing::error!(
+                    call.id = call,
+                    error = chain(&error),
+                    "webhook failed: the table did not answer"
+                );
                 answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": "not stored; try again" }))
             }
         }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::health::Heard;
-use crate::core::ids::{CampaignCode, ClaimKey};
+use crate::core::ids::{CallId, CampaignCode, ClaimKey};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
 use crate::core::line::Lease;
 use crate::core::people::Leave;
@@ -106,6 +106,7 @@ impl App {
         tracing::info!(
             campaign.id = %campaign.spec.id,
             line.key = %claim,
+            call.id = dialed.call().map(CallId::as_str),
             attempt = lead.attempts + 1,
             answer = answer_name(&dialed),
             answer_ms = took.as_millis() as i64,

@@ -441,6 +441,7 @@ impl Dispatch<'_> {
                 let pool = Arc::new(self.pool.clone());
                 for (lease, start) in leases.into_iter().zip(starts) {
                     let LineKey::Claim(claim) = lease.key.clone() else { continue };
+                    tracing::info!(campaign.id = %campaign.spec.id, line.key = %claim, "line taken");
                     let (campaign, pool) = (campaign.clone(), pool.clone());
                     self.start(Dial { campaign, looked, claim, lease, start, deadline, pool }).await;
                 }

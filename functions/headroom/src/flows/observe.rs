@@ -250,6 +250,7 @@ impl App {
         }
         let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {
             tracing::error!(
+                call.id = %event.call,
                 phone_number.id = event.number,
                 "caller refused: no assistant is configured for this number; set HEADROOM_INBOUND_ASSISTANTS"
             );

@@ -181,11 +181,15 @@ impl App {
     ) -> Result<Freed, TableError> {
         let used = Used { until: self.clock.now(), met };
         let freed = self.table.free_used(pool, lease, end, Some(used)).await?;
-        // A campaign that waits is on the first item; the line may be on another.
-        if let Freed::Freed(item) = &freed
-            && !(item.campaigns.is_empty() && pool.campaigns.is_empty())
-        {
-            self.wake_at(item.hold_until).await;
+        if let Freed::Freed(item) = &freed {
+            // Of an observed call, its end says the same.
+            if let LineKey::Claim(claim) = &lease.key {
+                tracing::info!(line.key = %claim, "line freed");
+            }
+            // A campaign that waits is on the first item; the line may be on another.
+            if !(item.campaigns.is_empty() && pool.campaigns.is_empty()) {
+                self.wake_at(item.hold_until).await;
+            }
         }
         Ok(freed)
     }

@@ -87,6 +87,20 @@ pub enum Dialed {
 }
 
 impl Dialed {
+    /// The call, if the answer names one.
+    pub fn call(&self) -> Option<&CallId> {
+        match self {
+            Self::Created { call, .. } => Some(call),
+            Self::OverLimit { call, .. } => call.as_ref(),
+            Self::Throttled { .. }
+            | Self::NotSent { .. }
+            | Self::BadLead { .. }
+            | Self::BadCampaign { .. }
+            | Self::BadAccount { .. }
+            | Self::Unclear { .. } => None,
+        }
+    }
+
     /// Whether the call surely does not exist.
     pub fn is_not_made(&self) -> bool {
         match self {

@@ -150,6 +150,15 @@ struct Raw<'a> {
 }
 
 impl ServerMessage {
+    /// The call that it is about, if it is about one.
+    pub fn call(&self) -> Option<&CallId> {
+        match self {
+            Self::Call(event) | Self::AssistantRequest(event) => Some(&event.call),
+            Self::ToolCalls(used) => used.call.as_ref(),
+            Self::Predial | Self::Ignored(_) => None,
+        }
+    }
+
     /// Reads a webhook's body.
     pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
         let text = std::str::from_utf8(body).map_err(|_| MessageError::Utf8)?;
