@@ -11,7 +11,9 @@
 //! | `LinesInbound` `LinesOutbound` `LinesForeign` `LinesWeb` `LinesFree` | reconciler | the pool, each minute |
 //! | `Backlog` | reconciler | leads of running campaigns that are not over |
 //! | `UnknownDials` | reconciler | dials whose answer was lost, not yet told made from not made |
-//! | `LedgerDrift` `UnseenLines` | reconciler, dispatcher | Vapi's count of lines minus ours; what outbound leaves to others |
+//! | `LedgerDrift` `UnseenLines` | reconciler | Vapi's count of lines minus ours; what outbound leaves to others |
+//! | `VapiUnlisted` | reconciler | organisations whose calls Vapi did not list |
+//! | `CampaignsPaused` | reconciler | campaigns that Headroom paused by itself, until somebody mends the cause |
 //! | `AdaptedCap` `LoweredLines` `OpenBreakers` | reconciler | outbound's health |
 //! | `LinesByCeiling` | reconciler | lines freed without proof of their call's end |
 //! | `CallersRefused` by `Rule` | webhook | callers who found no line, or (`assistant`) nobody to answer them |

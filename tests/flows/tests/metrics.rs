@@ -6,12 +6,19 @@ use std::sync::{Arc, Mutex};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use flows::{World, policy};
+use headroom::config::{Assistants, Callers, Overflow};
+use headroom::core::ids::CampaignCode;
 use headroom::core::line::Kind;
 use headroom::flows::Clock as _;
 use headroom::metrics::Embedded;
+use headroom::vapi::Secret;
 use headroom::wake;
+use jiff::SignedDuration;
+use lambda_http::http::Method;
+use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
+use webhook::Webhook;
 
 /// The lines since the last look.
 #[derive(Clone, Default)]
@@ -28,6 +35,14 @@ impl std::io::Write for Lines {
 }
 
 impl Lines {
+    /// Empty ones, and what writes to them for as long as it is kept.
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let out = lines.clone();
+        let subscriber = tracing_subscriber::registry().with(Embedded::new("prod", move || out.clone()));
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
     fn take(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -51,10 +66,7 @@ fn wake_up(body: &str, sent_ms: i64) -> SqsMessage {
 
 #[tokio::test]
 async fn a_pass_tells_the_lines_and_the_backlog_and_a_dispatch_how_long_a_line_stood_idle() {
-    let lines = Lines::default();
-    let out = lines.clone();
-    let subscriber = tracing_subscriber::registry().with(Embedded::new("prod", move || out.clone()));
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (lines, _guard) = Lines::listen();
     let world = World::start(policy(4, 2, 1)).await.unwrap();
     let app = Arc::new(world.app.clone());
     world.observed("019d2ad0-7c40-7aac-9377-000000000001", Kind::Inbound, None).await.unwrap();
@@ -81,4 +93,87 @@ async fn a_pass_tells_the_lines_and_the_backlog_and_a_dispatch_how_long_a_line_s
     let pass = lines.with("LinesFree");
     assert_eq!((&pass["LinesInbound"], &pass["LinesFree"]), (&json!(1), &json!(1)));
     assert_eq!((&pass["LinesOutbound"], &pass["Backlog"]), (&json!(2), &json!(3)));
+}
+
+#[tokio::test]
+async fn a_pass_compares_the_lists_with_the_ledger_and_tells_what_stands_still() {
+    let (lines, _guard) = Lines::listen();
+    let world = World::start(policy(10, 7, 3)).await.unwrap();
+    let (table, now) = (world.table(), world.clock.now());
+    world.lead("stopped", "lead").await.unwrap();
+    let campaign =
+        table.read_campaign(&CampaignCode::of(&"stopped".parse().unwrap())).await.unwrap().unwrap();
+    assert!(table.pause_campaign(&campaign, "the key is refused", now).await.unwrap());
+    world.observed("over", Kind::Inbound, None).await.unwrap();
+
+    world.vapi.answers(401, "{}");
+    lines.take();
+    world.app.reconcile().await.unwrap();
+    let told = lines.take();
+    let pass = told.iter().find(|line| line.get("VapiUnlisted").is_some()).unwrap();
+    assert_eq!((&pass["VapiUnlisted"], &pass["CampaignsPaused"]), (&json!(1), &json!(1)));
+    assert!(told.iter().all(|line| line.get("LedgerDrift").is_none()), "nothing was compared");
+
+    let listed = |id: &str, status: &str| {
+        let created = (now - SignedDuration::from_secs(30)).to_string();
+        json!({ "id": id, "type": "inboundPhoneCall", "status": status, "createdAt": created })
+    };
+    let calls = [listed("one", "in-progress"), listed("two", "in-progress"), listed("over", "ended")];
+    world.vapi.answers(200, json!(calls).to_string());
+    world.app.reconcile().await.unwrap();
+    assert_eq!(
+        lines.with("LedgerDrift")["LedgerDrift"],
+        1,
+        "two that it did not know, less one that is over"
+    );
+    world.app.reconcile().await.unwrap();
+    let told = lines.take();
+    let of = |name: &str| told.iter().find_map(|line| line.get(name)).cloned().unwrap();
+    assert_eq!((of("LedgerDrift"), of("VapiUnlisted")), (json!(0), json!(0)));
+}
+
+#[tokio::test]
+async fn a_webhook_with_a_wrong_secret_and_a_caller_without_an_assistant_are_counted() {
+    let (lines, _guard) = Lines::listen();
+    let world = World::start(policy(10, 7, 3)).await.unwrap();
+    let callers = Callers {
+        secrets: vec![Secret::new("the-secret")],
+        assistants: Assistants::default(),
+        busy_message: "busy".into(),
+        overflow: Overflow::default(),
+    };
+    let webhook = Webhook::new(world.app.clone(), callers);
+    let send = async |secret: &str| {
+        let mut request =
+            Request::new(Body::from(include_str!("../../../events/vapi/assistant-request.json")));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = "https://headroom.example.invalid/vapi".parse().unwrap();
+        request.headers_mut().insert("x-vapi-secret", secret.parse().unwrap());
+        webhook.handle(request).await.status().as_u16()
+    };
+    assert_eq!(send("another").await, 401);
+    assert_eq!(lines.with("WebhookUnauthenticated")["WebhookUnauthenticated"], 1);
+    assert_eq!(send("the-secret").await, 200);
+    let refused = lines.with("CallersRefused");
+    assert_eq!((&refused["CallersRefused"], &refused["Rule"]), (&json!(1), &json!("assistant")));
+}
+
+#[tokio::test]
+async fn a_dispatch_that_broke_off_is_counted() {
+    let (lines, _guard) = Lines::listen();
+    let world = World::start(policy(10, 7, 3)).await.unwrap();
+    world.lead("c", "lead").await.unwrap();
+    // A ledger of a later release's: nobody is dialed.
+    let mut items = world.save().await.unwrap();
+    items.retain(|item| item["sk"]["S"].as_str().is_some_and(|key| key.starts_with("LEDGER#")));
+    for ledger in &mut items {
+        ledger["fmt"] = json!({ "N": "999" });
+    }
+    world.load(&items).await.unwrap();
+    let mut event = SqsEvent::default();
+    let now = world.clock.now().as_millisecond();
+    event.records = vec![wake_up(wake::BODY, now)];
+    lines.take();
+    dispatcher::handle(&Arc::new(world.app.clone()), event, now + 60_000).await;
+    assert_eq!(lines.with("DispatchFailed")["DispatchFailed"], 1);
 }

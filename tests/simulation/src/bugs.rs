@@ -140,9 +140,9 @@ pub const BUGS: [Bug; 99] = [
     },
     Bug {
         name: "a list that was not answered taken for an empty one",
-        file: "functions/headroom/src/vapi/calls.rs",
-        good: "        Self { calls: Vec::new(), complete: false }\n    }",
-        bad: "        Self { calls: Vec::new(), complete: true }\n    }",
+        file: ORGS,
+        good: "(name.cloned(), listing.ok())",
+        bad: "(name.cloned(), Some(listing.unwrap_or(Listing { calls: Vec::new(), complete: true })))",
     },
     Bug {
         name: "observed line freed before the end is on record",

@@ -81,18 +81,25 @@ impl App {
         Ok(())
     }
 
-    /// In a pass: estimates the lines that others use from the newest figures, and says how far the ledger is off.
+    /// In a pass: estimates the lines that others use from the newest figures, and says how far the ledger is off. By those
+    /// figures if there are fresh ones, since they count everybody's lines; else by as many as the lists are `apart` from
+    /// the ledger.
     pub(super) async fn calibrate<'a>(
         &self,
         pool: &Pool,
         leads: impl Iterator<Item = &'a Lead>,
         listings: &Listings,
+        apart: i64,
     ) -> Result<(), TableError> {
         let now = self.clock.now();
         let newest = leads.filter_map(|lead| lead.figures).max_by_key(|figures| figures.at);
         let fresh = newest.filter(|figures| figures.at + self.timers.scaled(FRESH) >= now);
         // Without the lists, who is known is not known.
-        let Some(figures) = fresh.filter(|_| listings.are_complete()) else {
+        let are_complete = listings.are_complete();
+        let Some(figures) = fresh.filter(|_| are_complete) else {
+            if are_complete {
+                tracing::trace!(target: METRICS, LedgerDrift = apart);
+            }
             if pool.unseen.is_some_and(|unseen| unseen.until <= now) {
                 self.table.note_unseen(pool, None).await?;
             }

@@ -326,7 +326,8 @@ fn held_by(pool: &Pool, call: &CallId) -> Vec<NameCode> {
     pool.lines.get(&LineKey::Observed(call.clone())).map(Token::codes).unwrap_or_default()
 }
 
-fn holds(pool: &Pool, claim: &ClaimKey) -> bool {
+/// Whether a claim holds a line.
+pub(super) fn holds(pool: &Pool, claim: &ClaimKey) -> bool {
     pool.lines.contains_key(&LineKey::Claim(claim.clone()))
 }
 

@@ -48,23 +48,29 @@ impl Org {
     }
 }
 
-/// What the lists of calls showed, one for each organisation that there is a key of; the first one has no name.
-pub(super) struct Listings(Vec<(Option<OrgName>, Listing)>);
+/// What the lists of calls showed, one for each organisation that there is a key of; the first one has no name. Nothing
+/// where Vapi did not answer.
+pub(super) struct Listings(Vec<(Option<OrgName>, Option<Listing>)>);
 
 impl Listings {
     /// All calls.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.0.iter().flat_map(|(_, listing)| &listing.calls)
+        self.0.iter().filter_map(|(_, listing)| listing.as_ref()).flat_map(|listing| &listing.calls)
     }
 
     /// The list that a campaign's calls would be in. One that nobody could read shows no absence.
     pub(super) fn of(&self, org: Option<&OrgName>) -> Option<&Listing> {
-        self.0.iter().find(|(name, _)| name.as_ref() == org).map(|(_, listing)| listing)
+        self.0.iter().find(|(name, _)| name.as_ref() == org)?.1.as_ref()
+    }
+
+    /// Organisations whose list Vapi did not answer.
+    pub(super) fn unanswered(&self) -> u32 {
+        self.0.iter().filter(|(_, listing)| listing.is_none()).count() as u32
     }
 
     /// Whether every list shows all that it was asked for.
     pub(super) fn are_complete(&self) -> bool {
-        self.0.iter().all(|(_, listing)| listing.complete)
+        self.0.iter().all(|(_, listing)| listing.as_ref().is_some_and(|listing| listing.complete))
     }
 }
 
@@ -115,15 +121,14 @@ impl App {
     /// The calls of every organisation since `since`.
     pub(super) async fn list_calls(&self, since: Timestamp) -> Listings {
         let lists = self.vapis().map(|(name, vapi)| async move {
-            let listing = vapi.list_calls(since).await.unwrap_or_else(|error| {
+            let listing = vapi.list_calls(since).await.inspect_err(|error| {
                 tracing::warn!(
                     org = name.map(OrgName::as_str),
-                    error = chain(&error),
+                    error = chain(error),
                     "Vapi did not list its calls; asking for the oldest one by one"
                 );
-                Listing::unanswered()
             });
-            (name.cloned(), listing)
+            (name.cloned(), listing.ok())
         });
         Listings(futures::future::join_all(lists).await)
     }

@@ -21,7 +21,7 @@ use crate::vapi::calls::{Call, Listing};
 
 use super::App;
 use super::announce::Share;
-use super::observe::{Effect, held_claims};
+use super::observe::{Effect, held_claims, holds};
 use super::orgs::Listings;
 use super::settle::lead_end;
 
@@ -42,6 +42,8 @@ pub struct Pass {
     pub unknown: u32,
     /// Lines freed by the ceiling alone, without proof.
     pub ceiling: u32,
+    /// Organisations whose calls Vapi did not list.
+    pub unlisted: u32,
 }
 
 /// Calls asked for one by one in a pass, the longest-held lines first.
@@ -155,6 +157,9 @@ fn measure(pool: &Pool, campaigns: &[Campaign], pass: &Pass) {
         let (held, _) = pool.come(&campaign.code);
         campaign.leads.unwrap_or_default().saturating_sub(held + done + failed)
     });
+    // By Headroom, for what somebody has to mend. What a person paused is as they want it.
+    let stopped =
+        campaigns.iter().filter(|campaign| matches!(campaign.state, CampaignState::Paused { by: None, .. }));
     let counts = &pool.counts;
     tracing::trace!(
         target: METRICS,
@@ -166,6 +171,8 @@ fn measure(pool: &Pool, campaigns: &[Campaign], pass: &Pass) {
         Backlog = waiting.sum::<u32>(),
         UnknownDials = pass.unknown,
         LinesByCeiling = pass.ceiling,
+        VapiUnlisted = pass.unlisted,
+        CampaignsPaused = stopped.count() as u32,
     );
 }
 
@@ -199,7 +206,7 @@ impl<'a> Look<'a> {
         let listings = app.list_calls(since).await;
         let unknown = leads.values().filter(|lead| matches!(lead.state, LeadState::Unknown { .. }));
         let (listed, unknown) = (listings.calls().count() as u32, unknown.count() as u32);
-        let pass = Pass { listed, unknown, ..Pass::default() };
+        let pass = Pass { listed, unknown, unlisted: listings.unanswered(), ..Pass::default() };
         Ok(Self { app, pool, now, leads, bound, listings, orgs, pass, failed: None })
     }
 
@@ -215,12 +222,27 @@ impl<'a> Look<'a> {
         if live != self.pool.counts.total as usize {
             tracing::info!(ledger = self.pool.counts.total, vapi = live, "ledger and Vapi's list differ");
         }
-        self.app.calibrate(self.pool, self.leads.values(), &self.listings).await?;
+        self.app.calibrate(self.pool, self.leads.values(), &self.listings, self.apart()).await?;
         let unlisted = self.see_listed(&listed).await;
         self.see_unlisted(unlisted).await;
         self.find_missed(&listed).await?;
         self.app.explain_listed(&listed, self.pool).await;
         self.failed.map_or(Ok(self.pass), Err)
+    }
+
+    /// Lines by which the lists differ from the ledger: live calls that hold none, less held ones whose call is over. Lines
+    /// that no list shows, of calls from before it or of dials under way, are not compared.
+    fn apart(&self) -> i64 {
+        let holds = |call: &Call| {
+            let claimed = call.claim.as_ref().is_some_and(|claim| holds(self.pool, claim));
+            claimed
+                || self.bound.contains(&call.id)
+                || self.pool.lines.contains_key(&LineKey::Observed(call.id.clone()))
+        };
+        let calls = || self.listings.calls();
+        let missed = calls().filter(|call| call.is_live() && call.kind.is_some() && !holds(call)).count();
+        let over = calls().filter(|call| call.has_ended() && holds(call)).count();
+        missed as i64 - over as i64
     }
 
     /// Goes through the held lines whose call is in the list, or that have no call yet. Returns the

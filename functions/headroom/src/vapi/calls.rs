@@ -228,11 +228,6 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// What a list that was not answered shows: nothing, and no absence either.
-    pub fn unanswered() -> Self {
-        Self { calls: Vec::new(), complete: false }
-    }
-
     /// When the newest of the listed calls was created.
     pub fn newest(&self) -> Option<Timestamp> {
         self.calls.iter().filter_map(|call| call.created).max()
