@@ -98,15 +98,16 @@ impl App {
         // Longer ago, somebody may have taken them off the list again since.
         let since = now - SignedDuration::try_from(self.timers.pass_interval() * PASSES).unwrap_or_default();
         let is_recent = |call: &&Call| call.has_ended() && call.ended.is_some_and(|ended| ended >= since);
-        for call in listings.calls().filter(is_recent).filter(|call| !call.wishes.are_none()) {
-            if let Err(error) = self.hear_wish(call).await {
+        for call in listings.calls().filter(is_recent) {
+            let Some(wishes) = &call.wishes else { continue };
+            if let Err(error) = self.hear_wish(call, wishes).await {
                 tracing::warn!(call.id = %call.id, error = chain(&error), "what a person wishes is not on record yet");
             }
         }
     }
 
-    async fn hear_wish(&self, call: &Call) -> Result<(), TableError> {
-        let Wishes { person, refuses, calls_back } = &call.wishes;
+    async fn hear_wish(&self, call: &Call, wishes: &Wishes) -> Result<(), TableError> {
+        let Wishes { person, refuses, calls_back } = wishes;
         if *refuses
             && let Some(person) = person
             && self.table.read_person(person).await?.refused.is_none()

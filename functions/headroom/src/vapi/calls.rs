@@ -35,8 +35,8 @@ pub struct Call {
     pub talk: Option<SignedDuration>,
     /// What is known of its end, for when the status says that it ended.
     pub end: End,
-    /// What its person said of being called, as far as the analysis of an ended call tells.
-    pub wishes: Wishes,
+    /// What its person said of being called again, if the analysis of the call tells.
+    pub wishes: Option<Box<Wishes>>,
 }
 
 /// What a person said in a call of being called again.
@@ -48,13 +48,6 @@ pub struct Wishes {
     pub refuses: bool,
     /// When they want to be called again.
     pub calls_back: Option<Asked>,
-}
-
-impl Wishes {
-    /// Whether they said nothing of it.
-    pub fn are_none(&self) -> bool {
-        !self.refuses && self.calls_back.is_none()
-    }
 }
 
 impl Call {
@@ -213,7 +206,9 @@ impl RawCall<'_> {
                 reason: reason(self.ended_reason.clone()),
                 connected: Some(self.started_at.is_some()),
             },
-            wishes: wishes(person(self.customer), self.analysis),
+            wishes: Some(wishes(person(self.customer), self.analysis))
+                .filter(|wishes| wishes.refuses || wishes.calls_back.is_some())
+                .map(Box::new),
         })
     }
 }
