@@ -250,6 +250,9 @@ pub(crate) struct ReserveArgs {
     /// Take the reserve away: its lines are shared again.
     #[arg(long, conflicts_with_all = ["shares", "pooled", "strict", "members"])]
     pub(crate) remove: bool,
+    /// The console's answer, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) by: ByArgs,
     #[command(flatten)]
@@ -272,6 +275,9 @@ pub(crate) struct QuotaArgs {
     /// Take the quota away.
     #[arg(long, conflicts_with_all = ["bounds", "members"])]
     pub(crate) remove: bool,
+    /// The console's answer, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) by: ByArgs,
     #[command(flatten)]
@@ -332,6 +338,9 @@ pub(crate) struct LimitArgs {
     /// How many of them were purchased on top of what the plan includes.
     #[arg(long)]
     pub(crate) purchased: Option<u32>,
+    /// The console's answer, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) by: ByArgs,
     #[command(flatten)]
@@ -350,6 +359,9 @@ fn limit(text: &str) -> Result<u32, String> {
 pub(crate) struct NumberArgs {
     /// The new number; without it, the present one is printed.
     pub(crate) lines: Option<u32>,
+    /// The console's answer, for scripts.
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) by: ByArgs,
     #[command(flatten)]

@@ -190,7 +190,11 @@ pub(crate) async fn show_lines(args: &LinesArgs) -> anyhow::Result<()> {
 pub(crate) async fn set_limit(args: &LimitArgs) -> anyhow::Result<()> {
     if args.lines.or(args.purchased).is_none() {
         let PoolStatus { limit, purchased, .. } = pool(&args.console).await?;
-        println!("{}", lines::limit_in_words(limit, purchased));
+        if args.json {
+            println!("{:#}", json!({ "limit": limit, "purchased": purchased }));
+        } else {
+            println!("{}", lines::limit_in_words(limit, purchased));
+        }
         return Ok(());
     }
     let mut body = json!({});
@@ -201,7 +205,7 @@ pub(crate) async fn set_limit(args: &LimitArgs) -> anyhow::Result<()> {
     }
     let by = Some(args.by.by.as_str());
     let asked = Ask { method: Method::PATCH, path: &["lines"], query: None, by, body: Some(body) };
-    change(&args.console, asked).await
+    change(&args.console, asked, args.json).await
 }
 
 /// `headroom cap`, `headroom headroom`.
@@ -212,12 +216,17 @@ pub(crate) async fn set(name: &str, args: &NumberArgs) -> anyhow::Result<()> {
             "cap" => pool.cap,
             _ => pool.headroom,
         };
-        println!("{present}");
+        if args.json {
+            println!("{:#}", json!({ name: present }));
+        } else {
+            println!("{present}");
+        }
         return Ok(());
     };
     let body = Some(json!({ name: lines }));
     let by = Some(args.by.by.as_str());
-    change(&args.console, Ask { method: Method::PATCH, path: &["lines"], query: None, by, body }).await
+    let asked = Ask { method: Method::PATCH, path: &["lines"], query: None, by, body };
+    change(&args.console, asked, args.json).await
 }
 
 /// `headroom reserve`.
@@ -226,7 +235,7 @@ pub(crate) async fn reserve(args: &ReserveArgs) -> anyhow::Result<()> {
     let by = Some(args.by.by.as_str());
     if args.remove {
         let remove = Ask { method: Method::DELETE, path: &path, query: None, by, body: None };
-        return change(&args.console, remove).await;
+        return change(&args.console, remove, args.json).await;
     }
     let reserves = pool(&args.console).await?.reserves;
     let present = reserves.iter().find(|reserve| reserve.agent == args.agent);
@@ -236,13 +245,17 @@ pub(crate) async fn reserve(args: &ReserveArgs) -> anyhow::Result<()> {
             bail!("no lines are reserved for {}: say how many, such as inbound=3", args.agent)
         }
         Some(present) if is_question => {
-            println!("{}", in_words(present));
+            if args.json {
+                println!("{:#}", json!(present));
+            } else {
+                println!("{}", in_words(present));
+            }
             return Ok(());
         }
         _ => {}
     }
     let body = Some(wanted(args, present));
-    change(&args.console, Ask { method: Method::PUT, path: &path, query: None, by, body }).await
+    change(&args.console, Ask { method: Method::PUT, path: &path, query: None, by, body }, args.json).await
 }
 
 /// The whole reserve: what is asked for, the rest as it is.
@@ -281,7 +294,7 @@ pub(crate) async fn quota(args: &QuotaArgs) -> anyhow::Result<()> {
     let by = Some(args.by.by.as_str());
     if args.remove {
         let remove = Ask { method: Method::DELETE, path: &path, query: None, by, body: None };
-        return change(&args.console, remove).await;
+        return change(&args.console, remove, args.json).await;
     }
     let quotas = pool(&args.console).await?.quotas;
     let present = quotas.iter().find(|quota| quota.name == args.name);
@@ -290,7 +303,11 @@ pub(crate) async fn quota(args: &QuotaArgs) -> anyhow::Result<()> {
             bail!("there is no quota {}: say what it bounds, such as lines=10", args.name)
         }
         Some(present) if args.bounds.is_empty() && args.members.is_empty() => {
-            println!("{}", lines::quota_in_words(present));
+            if args.json {
+                println!("{:#}", json!(present));
+            } else {
+                println!("{}", lines::quota_in_words(present));
+            }
             return Ok(());
         }
         _ => {}
@@ -311,7 +328,8 @@ pub(crate) async fn quota(args: &QuotaArgs) -> anyhow::Result<()> {
     if !args.members.is_empty() {
         body["members"] = json!(args.members);
     }
-    change(&args.console, Ask { method: Method::PUT, path: &path, query: None, by, body: Some(body) }).await
+    let asked = Ask { method: Method::PUT, path: &path, query: None, by, body: Some(body) };
+    change(&args.console, asked, args.json).await
 }
 
 #[derive(Deserialize)]
@@ -321,8 +339,13 @@ struct Changed {
     pool: PoolStatus,
 }
 
-async fn change(console: &ConsoleArgs, asked: Ask<'_>) -> anyhow::Result<()> {
-    let changed: Changed = read(&console.url, ask(console, asked).await?)?;
+async fn change(console: &ConsoleArgs, asked: Ask<'_>, json: bool) -> anyhow::Result<()> {
+    let answer = ask(console, asked).await?;
+    if json {
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let changed: Changed = read(&console.url, answer)?;
     println!("from  {}\nto    {}", changed.from, changed.to);
     for warning in lines::warnings(&changed.pool) {
         println!("{warning}");

@@ -10,7 +10,9 @@ use headroom::core::ids::{CampaignCode, LeadRef};
 use headroom::core::lead::LeadState;
 use headroom::core::line::Kind;
 use headroom::core::pool::Policy;
+use headroom::core::shard::Sizes;
 use headroom::flows::Clock as _;
+use headroom::flows::operate::Asked;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -272,6 +274,29 @@ async fn a_changed_limit_that_vapi_reports_is_taken_over_if_so_configured() {
         world.app.reconcile().await.unwrap();
         let pool = world.table().read_pool().await.unwrap();
         assert_eq!((pool.policy.limit(), pool.org.as_ref().map(|org| org.as_str())), (limit, Some("org-a")));
+    }
+}
+
+/// In one item of the ledger and in several.
+#[tokio::test]
+async fn a_limit_set_by_hand_holds_until_vapi_reports_another() {
+    for sizes in [Sizes::default(), Sizes { single: 4, shard: 4 }] {
+        let mut world = World::start(policy(10, 10, 0)).await.unwrap().with_sizes(sizes);
+        world.app.adopt_limit = true;
+        world.vapi.answers(200, "[]");
+        let limit = async |world: &World| {
+            world.app.reconcile().await.unwrap();
+            world.table().read_pool().await.unwrap().policy.limit()
+        };
+        assert_eq!(limit(&world).await, 10);
+        world.table().note_vapi(None, Some(40)).await.unwrap();
+        assert_eq!(limit(&world).await, 40);
+        let by_hand = Asked { limit: Some(12), ..Asked::default() };
+        world.app.change(&by_hand, "ops").await.unwrap();
+        assert_eq!(limit(&world).await, 12);
+        assert_eq!(limit(&world).await, 12);
+        world.table().note_vapi(None, Some(40)).await.unwrap();
+        assert_eq!(limit(&world).await, 40);
     }
 }
 

@@ -165,6 +165,13 @@ impl Table {
         if (wanted.policy.purchased(), pool.policy.purchased()) != (0, 0) {
             set.push_str(", buy = :buy");
         }
+        // What Vapi said last was of before: only what it says from now on is followed.
+        let limit = several.map_or(wanted.policy, |several| several.wanted.policy).limit();
+        let was = pool.shard.whole.as_ref().map_or(pool.policy, |whole| whole.policy).limit();
+        let is_overtaken = pool.seen_limit.is_some() && limit != was;
+        if is_overtaken {
+            set.push_str(", seen = :seen");
+        }
         let mut condition = String::from("rev = :rev");
         let (pk, sk) = self.ledger_key(pool.shard.index);
         let mut update = Update::builder()
@@ -179,6 +186,9 @@ impl Table {
                 n(several.map_or(pool.revision + 1, |several| several.revision)),
             )
             .expression_attribute_values(":rev", n(pool.revision));
+        if is_overtaken {
+            update = update.expression_attribute_values(":seen", n(limit));
+        }
         if set.contains(":buy") {
             update = update.expression_attribute_values(":buy", n(wanted.policy.purchased()));
         }

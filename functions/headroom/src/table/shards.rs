@@ -21,7 +21,7 @@ pub(super) struct Several {
     live: u8,
     items: u8,
     /// What they have together.
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
 }
 
 impl Table {

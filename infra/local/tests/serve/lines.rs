@@ -204,6 +204,18 @@ async fn reserves_are_walked_through_as_typed() {
     let (sim, server) = start(10).await;
     server.says("limit 20", "from  limit 10, cap 10, headroom 0\nto    limit 20, cap 10, headroom 0\n");
     server.says("cap 20", "from  limit 20, cap 10, headroom 0\nto    limit 20, cap 20, headroom 0\n");
+    // The same for scripts.
+    assert_eq!(server.json("limit --json"), json!({ "limit": 20, "purchased": 0 }));
+    assert_eq!(server.json("cap --json"), json!({ "cap": 20 }));
+    assert_eq!(server.json("headroom --json"), json!({ "headroom": 0 }));
+    let changed = server.json("reserve scripts inbound=1 --json");
+    assert_eq!(changed["pool"]["reserves"][0]["inbound"], 1, "{changed}");
+    assert_eq!(server.json("reserve scripts --json")["agent"], "scripts");
+    assert_eq!(server.json("reserve scripts --remove --json")["pool"]["reserves"], json!([]));
+    let changed = server.json("quota scripts lines=3 --json");
+    assert_eq!(changed["pool"]["quotas"][0]["lines"], 3, "{changed}");
+    assert_eq!(server.json("quota scripts --json")["lines"], 3);
+    assert!(server.json("quota scripts --remove --json")["to"].is_string());
     server.says(
         "reserve sales inbound=3 outbound=4 web=2 chat=3 --pooled --member assistant-sales",
         "from  limit 20, cap 20, headroom 0\n\
