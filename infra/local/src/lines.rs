@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use headroom::core::pool::Policy;
 use headroom::flows::health::{BreakerStatus, HealthStatus};
 use headroom::flows::status::{HeldLine, OrgStatus, PoolStatus, QuotaStatus, ReserveStatus};
 use jiff::Timestamp;
@@ -148,6 +149,7 @@ fn summary(pool: &PoolStatus) -> String {
 /// A limit, and its two parts if they are known.
 pub(crate) fn limit_in_words(limit: u32, purchased: u32) -> String {
     match purchased {
+        _ if limit >= Policy::UNLIMITED => "none".to_owned(),
         0 => limit.to_string(),
         _ => format!("{limit} ({} included, {purchased} purchased)", limit - purchased.min(limit)),
     }

@@ -14,7 +14,7 @@ use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, NameCode};
 use headroom::core::lead::End;
 use headroom::core::line::{Kind, Lease, LineKey, Token};
-use headroom::core::pool::{Counts, Pool, Rule};
+use headroom::core::pool::{Counts, Policy, Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{BucketKey, Reserve};
 use headroom::core::shard::Sizes;
@@ -515,6 +515,26 @@ async fn a_campaign_uses_the_lines_of_all_items_and_its_cap_holds_over_all() {
     let status = world.app.status().await.unwrap();
     let live: Vec<u32> = status.campaigns.iter().map(|campaign| campaign.leads.live).collect();
     assert_eq!(live, [2, 8]);
+}
+
+/// Few lines for outbound of no end of lines: each campaign finds its own.
+#[tokio::test]
+async fn small_campaigns_find_their_lines_in_a_pool_without_a_limit() {
+    let world = World::start(policy(Policy::UNLIMITED, 7, 3)).await.unwrap();
+    world.app.reconcile().await.unwrap();
+    world.vapi.answers(201, r#"{"id":"call-a"}"#);
+    for nth in 0..7 {
+        let id = format!("small-{nth}");
+        let campaign = json!({ "id": id, "assistantId": "as", "phoneNumberId": "ph", "maxConcurrency": 1 });
+        let lead = json!({ "id": "a", "number": format!("+1555555{nth:04}") });
+        world
+            .app
+            .take_in(json!({ "campaign": campaign, "leads": [lead] }).to_string().as_bytes())
+            .await
+            .unwrap();
+    }
+    let until = world.clock.now() + SignedDuration::from_mins(1);
+    assert_eq!(Arc::new(world.app.clone()).dispatch(until).await.unwrap().taken, 7);
 }
 
 /// Campaigns with a rate or with batches begin where the trunk counts, wherever they would alone (P4).

@@ -80,9 +80,14 @@ const PACED: u8 = 0;
 const MOST_SHARDS: u32 = 64;
 
 impl Sizes {
-    /// Over how many items a limit is spread.
-    pub fn shards(self, limit: u32) -> u8 {
-        if limit <= self.single { 1 } else { limit.div_ceil(self.shard.max(1)).clamp(1, MOST_SHARDS) as u8 }
+    /// Over how many items a policy's lines are spread. Where there is no limit, nobody knows how many there will be: four
+    /// times what outbound may hold is the guess, and with a small cap few items have a share of it.
+    pub fn shards(self, policy: Policy) -> u8 {
+        let lines = match policy.limit() {
+            Policy::UNLIMITED.. => policy.cap().saturating_mul(4),
+            limit => limit,
+        };
+        if lines <= self.single { 1 } else { lines.div_ceil(self.shard.max(1)).clamp(1, MOST_SHARDS) as u8 }
     }
 }
 
@@ -414,7 +419,7 @@ impl Pool {
     /// given more than the others when it held more, and does not any more; or all were given nothing while too much
     /// was held, and now it fits; or an item has less lines than are reserved in it.
     pub fn is_lopsided(&self, sizes: Sizes) -> bool {
-        if sizes.shards(self.policy.limit()) != self.shard.live {
+        if sizes.shards(self.policy) != self.shard.live {
             return true;
         }
         let items = self.items();
@@ -514,8 +519,14 @@ mod tests {
 
     #[test]
     fn a_pool_of_up_to_a_thousand_lines_is_one_item() {
-        let shards =
-            [1, 10, 1000, 1001, 1500, 5000, 32_000, u32::MAX].map(|limit| Sizes::default().shards(limit));
-        assert_eq!(shards, [1, 1, 1, 3, 3, 10, 64, 64]);
+        let of = |limit, cap| Sizes::default().shards(Policy::new(limit, cap, 0).expect("there are lines"));
+        assert_eq!(
+            [1, 10, 1000, 1001, 1500, 5000, 32_000].map(|limit| of(limit, limit)),
+            [1, 1, 1, 3, 3, 10, 64]
+        );
+        assert_eq!(
+            [0, 7, 250, 251, 1000, u32::MAX].map(|cap| of(Policy::UNLIMITED, cap)),
+            [1, 1, 1, 3, 8, 64]
+        );
     }
 }

@@ -52,7 +52,7 @@ impl Table {
     /// Condition: no item has changed since `pool` was read, none holds more than it did beyond what it will have,
     /// and in those whose reserves change no line moved.
     pub(super) fn moves(&self, pool: &Pool, wanted: &Wanted) -> Vec<TransactWriteItem> {
-        let live = self.sizes.shards(wanted.policy.limit());
+        let live = self.sizes.shards(wanted.policy);
         let items = pool.items();
         let drained = items.iter().rev().take_while(|item| item.shard.index >= live && item.holds_nothing());
         let (kept, drained) = items.split_at(items.len() - drained.count());

@@ -198,6 +198,14 @@ No lines are reserved: all agents share them, first come, first served.
     sim.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_without_a_limit_says_so() {
+    let (sim, server) = start(10).await;
+    server.done("limit none");
+    assert_eq!(server.typed("limit"), (true, "none\n".to_owned()));
+    sim.stop();
+}
+
 /// 20 lines, 12 of them for sales and 5 for support, step by step.
 #[tokio::test(flavor = "multi_thread")]
 async fn reserves_are_walked_through_as_typed() {
