@@ -644,6 +644,10 @@ impl Model {
         if limit < book.total() {
             self.count("limit below the reserves");
         }
+        // What Vapi reported before is overtaken.
+        if read.pool.seen_limit.is_some() && limit != self.pool.policy.limit() {
+            self.pool.seen_limit = Some(limit);
+        }
         self.pool.policy = wanted.policy;
         self.pool.reserves = wanted.reserves.clone();
         self.pool.quotas = wanted.quotas.clone();
