@@ -509,7 +509,7 @@ async fn each_attribute_of_earlier_releases_is_still_in_use() {
 }
 
 #[tokio::test]
-#[ignore = "writes the file of today's format"]
+#[ignore = "writes the file of today's format, before a release; run by `cargo test -p flows --test formats -- --ignored`"]
 async fn write_down_what_this_release_leaves() {
     let mut stored = BTreeMap::new();
     for (name, sizes) in LEDGERS {

@@ -337,9 +337,9 @@ impl Pool {
 
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
     /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
-    /// day are not: they are begun in the first item alone, and counted there. What
-    /// was begun today in others, before the ledger was spread or the quota had its rate, counts, too. That only falls:
-    /// each item's revision rises with the number of items and with each change of a quota.
+    /// day are not: they are begun in the first item alone, and counted there. What was begun today in others, before the
+    /// ledger was spread or the quota had its rate, counts, too. That only falls: each item's revision rises with the
+    /// number of items and with each change of a quota.
     pub fn for_taking<'a>(
         &self,
         item: &'a Self,
