@@ -15,6 +15,7 @@ use headroom::flows::Clock as _;
 use headroom::flows::operate::Asked;
 use headroom::inlet::Inlet;
 use headroom::vapi::Secret;
+use headroom::vapi::calls::Wishes;
 use headroom::vapi::message::{CallEvent, Happened};
 use headroom_local::engines::local_aws;
 use headroom_sim::calls::{Call, listed};
@@ -154,7 +155,6 @@ async fn of_a_caller_who_finds_an_item_drained() -> BTreeSet<String> {
 
 fn event(call: &str, happened: Happened) -> CallEvent {
     CallEvent {
-        calls_back: None,
         talk: None,
         call: call.parse().unwrap(),
         org: None,
@@ -162,8 +162,7 @@ fn event(call: &str, happened: Happened) -> CallEvent {
         assistants: Vec::new(),
         number: None,
         claims: Vec::new(),
-        person: None,
-        refuses: false,
+        wishes: Wishes::default(),
         happened,
     }
 }

@@ -322,6 +322,38 @@ async fn a_wrong_configuration_pauses_the_campaign_and_a_resume_goes_on() {
     assert_eq!(lead(&world, "lead-0").await.attempts, 0, "the refused dials did not count");
 }
 
+/// A refusal that does not name the customer may be about them all the same: the lead stands behind the others when
+/// its campaign is resumed, and does not pause it for ever.
+#[tokio::test]
+async fn a_lead_that_vapi_refuses_again_and_again_is_given_up() {
+    let world = World::start(policy(1, 1, 0)).await.unwrap();
+    world.vapi.answers(400, r#"{"message":"Something about this call","statusCode":400}"#);
+    invoke(&world, batch(&[campaign(2)])).await;
+    let resume = || batch(&[r#"{"resume":"c"}"#.to_owned()]);
+    let status = || async { world.app.status().await.unwrap().campaigns.remove(0) };
+    let mut asked = world.vapi.take_asked();
+    for _ in 1..8 {
+        world.clock.advance(SignedDuration::from_secs(1));
+        invoke(&world, resume()).await;
+        assert_eq!(status().await.state, "paused");
+        asked.extend(world.vapi.take_asked());
+    }
+    asked.retain(|asked| asked.path == "/call");
+    let json = |body: &str| serde_json::from_str::<Value>(body).unwrap();
+    let numbers: Vec<Value> =
+        asked.iter().map(|asked| json(&asked.body)["customer"]["number"].clone()).collect();
+    assert_eq!(numbers.len(), 8);
+    assert!(numbers.windows(2).all(|two| two[0] != two[1]), "by turns");
+    for id in ["lead-0", "lead-1"] {
+        let lead = lead(&world, id).await;
+        assert_eq!((lead.attempts, lead.spared), (0, 3));
+        let LeadState::Failed { reason } = &lead.state else { panic!("{:?}", lead.state) };
+        assert!(reason.contains("Something about this call"), "{reason}");
+    }
+    invoke(&world, resume()).await;
+    assert!(status().await.finished);
+}
+
 #[tokio::test]
 async fn nobody_is_dialed_outside_their_window() {
     let world = World::start(policy(10, 10, 0)).await.unwrap();

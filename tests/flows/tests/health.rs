@@ -19,6 +19,7 @@ use headroom::flows::observe::Answer;
 use headroom::flows::orgs::Org;
 use headroom::flows::settle::Settled;
 use headroom::flows::why::{Obstacle, Why};
+use headroom::vapi::calls::Wishes;
 use headroom::vapi::message::{CallEvent, Happened};
 use headroom::vapi::{Secret, Vapi};
 use jiff::SignedDuration;
@@ -112,9 +113,7 @@ async fn caller(world: &World, call: &str) -> Answer {
         assistants: Vec::new(),
         number: None,
         claims: Vec::new(),
-        person: None,
-        refuses: false,
-        calls_back: None,
+        wishes: Wishes::default(),
         talk: None,
         happened: Happened::Live,
     };

@@ -19,6 +19,7 @@ use headroom::flows::observe::Answer;
 use headroom::flows::operate::{Asked, ChangeError};
 use headroom::flows::status::PoolStatus;
 use headroom::table::ledger::{Freed, Observed, Taken};
+use headroom::vapi::calls::Wishes;
 use headroom::vapi::message::{CallEvent, Happened};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -191,9 +192,7 @@ async fn answer_or_forward(world: &World, call: &str, assistant: &str, overflow:
         assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
-        person: None,
-        refuses: false,
-        calls_back: None,
+        wishes: Wishes::default(),
         talk: None,
         happened: Happened::Live,
     };

@@ -25,6 +25,7 @@ use headroom::flows::operate::Asked;
 use headroom::table::calls::Record;
 use headroom::table::changes::Wanted;
 use headroom::table::ledger::{Freed, LeadEnd, Observed, Rest, Taken};
+use headroom::vapi::calls::Wishes;
 use headroom::vapi::message::{CallEvent, Happened};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -63,9 +64,7 @@ fn event(call: &CallId, kind: Kind, agent: &str, happened: Happened) -> CallEven
         assistants: vec![NameCode::of(agent)],
         number,
         claims,
-        person: None,
-        refuses: false,
-        calls_back: None,
+        wishes: Wishes::default(),
         talk: None,
         happened,
     }

@@ -17,6 +17,7 @@ use headroom::flows::observe::Answer;
 use headroom::flows::operate::Asked;
 use headroom::flows::why::{Obstacle, Why, WhyCall, WhyError, WhyLead};
 use headroom::table::usage::{UsageHour, Volume};
+use headroom::vapi::calls::Wishes;
 use headroom::vapi::message::{CallEvent, Happened};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -36,9 +37,7 @@ fn event(call: &str, kind: Kind, assistant: &str, happened: Happened) -> CallEve
         assistants: vec![NameCode::of(assistant)],
         number: None,
         claims: Vec::new(),
-        person: None,
-        refuses: false,
-        calls_back: None,
+        wishes: Wishes::default(),
         talk: None,
         happened,
     }

@@ -189,8 +189,8 @@ pub const BUGS: [Bug; 99] = [
     Bug {
         name: "dialed although its deadline is over",
         file: DIAL,
-        good: "        if now + self.timers.dial_timeout() >= *deadline || !open || !runs {",
-        bad: "        if !open || !runs {",
+        good: "        let is_late = now + self.timers.dial_timeout() >= *deadline;",
+        bad: "        let is_late = false;",
     },
     Bug {
         name: "leads of a message that died half-way are not counted",

@@ -120,6 +120,11 @@ impl Lead {
         ClaimKey { campaign: self.campaign.clone(), lead: self.lead.clone(), claim: self.claims }
     }
 
+    /// The key of the claim that would be its next.
+    pub fn next(&self) -> ClaimKey {
+        ClaimKey { claim: self.claims + 1, ..self.claim() }
+    }
+
     /// The line that its latest claim holds, while it holds one.
     pub fn lease(&self) -> Option<Lease> {
         let token = match &self.state {
@@ -271,6 +276,16 @@ pub fn after_call(
             let whose = if is_number { Consequence::RestNumber } else { Consequence::PauseAccount };
             (again(SignedDuration::ZERO, Counts::Nothing), whose)
         }
+    }
+}
+
+/// What becomes of a lead whose dial Vapi refuses, mostly for its campaign's sake: no call was made. It stands behind
+/// the others then. Where the refusal is for its own sake after all, it must not pause its campaign for ever.
+pub fn after_refusal(lead: &Lead, now: Timestamp) -> Outcome {
+    if lead.spared < SPARED_SETUPS {
+        Outcome::Again { due: now, counts: Counts::Spared }
+    } else {
+        Outcome::Uncalled
     }
 }
 

@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::Campaign;
 use crate::core::health::Heard;
-use crate::core::ids::{CallId, CampaignCode, ClaimKey};
-use crate::core::lead::{Counts, End, Lead, LeadState, Outcome};
+use crate::core::ids::{CallId, ClaimKey};
+use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, after_refusal};
 use crate::core::line::Lease;
 use crate::core::people::Leave;
 use crate::core::pool::Pool;
@@ -78,28 +78,28 @@ impl App {
             }
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         }
-        let runs = match self.still_runs(*looked, *deadline, &claim.campaign).await {
-            Ok(runs) => runs,
+        let campaign = match self.still_runs((campaign, *looked), *deadline).await {
+            Ok(campaign) => campaign,
             Err(error) => return self.log_failure::<()>(Err(error), claim),
         };
         // The last look at the clock: nothing but the request comes after it.
         let now = self.clock.now();
-        let opens = self.opens(&campaign.spec, &*lead, now);
-        let open = opens == Some(now);
-        if now + self.timers.dial_timeout() >= *deadline || !open || !runs {
+        let opens = campaign.as_ref().map(|campaign| self.opens(&campaign.spec, &*lead, now));
+        let is_late = now + self.timers.dial_timeout() >= *deadline;
+        let Some(campaign) = campaign.filter(|_| opens == Some(Some(now)) && !is_late) else {
             tracing::warn!(
                 line.key = %claim,
-                window.open = open,
-                campaign.runs = runs,
+                window.open = opens.map(|opens| opens == Some(now)),
+                campaign.runs = opens.is_some(),
                 "dial comes too late and is given back"
             );
             self.log_failure(self.forget_dial(&lead).await, claim);
             self.log_failure(self.undo(pool, &lead, lease, None).await, claim);
-            if !open {
+            if let Some(opens) = opens.filter(|opens| *opens != Some(now)) {
                 self.log_failure(self.put_off(&lead, opens).await, claim);
             }
             return;
-        }
+        };
         let dialed = vapi.dial(&campaign.spec, &lead, now).await;
         let took = self.clock.now().duration_since(now);
         let heard = Heard { began: lease.token.since(), news: health::news(&dialed, took) };
@@ -119,26 +119,28 @@ impl App {
         self.log_failure(self.after_dial(&dial, &lead, dialed).await, claim);
         self.hear(pool, &campaign.spec, &heard).await;
         if over_limit {
-            self.explain_waiting(campaign, Refuser::Vapi, pool).await;
+            self.explain_waiting(&campaign, Refuser::Vapi, pool).await;
         }
     }
 
-    /// Whether a campaign that was running when it was `looked` at is so still, for a dial that waited for its second or was held up.
+    /// A campaign as it is now that was running when it was `looked` at, if it still is: for a dial that waited for its
+    /// second or was held up.
     async fn still_runs(
         &self,
-        mut looked: Timestamp,
+        (campaign, mut looked): (&Arc<Campaign>, Timestamp),
         deadline: Timestamp,
-        campaign: &CampaignCode,
-    ) -> Result<bool, TableError> {
+    ) -> Result<Option<Arc<Campaign>>, TableError> {
+        let mut campaign = campaign.clone();
         loop {
             let now = self.clock.now();
             // Whoever is this late makes no dial at all.
             if now.duration_since(looked) <= LOOK_AGAIN || now >= deadline {
-                return Ok(true);
+                return Ok(Some(campaign));
             }
             looked = now;
-            if self.running(campaign).await?.is_none() {
-                return Ok(false);
+            match self.running(&campaign.code).await? {
+                Some(now) => campaign = Arc::new(now),
+                None => return Ok(None),
             }
         }
     }
@@ -206,7 +208,15 @@ impl App {
                 if self.table.pause_campaign(campaign, &reason, self.clock.now()).await? {
                     tracing::error!(campaign.id = %campaign.spec.id, reason, "campaign paused");
                 }
-                self.undo(pool, lead, lease, None).await
+                match after_refusal(lead, told) {
+                    later @ Outcome::Again { .. } => {
+                        self.settle_unmade(pool, lead, lease, (&later, &message)).await
+                    }
+                    over => {
+                        let end = End { reason: Some(message), connected: None };
+                        self.settle_as(pool, lead, None, &end, &over).await.map(|_| ())
+                    }
+                }
             }
             Dialed::BadAccount { message } => {
                 let reason =

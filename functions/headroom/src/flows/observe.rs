@@ -60,16 +60,8 @@ impl App {
         if self.is_other_org(&pool, event.org.as_ref()) {
             return Ok(Effect::OtherOrg);
         }
-        if event.refuses
-            && let Some(person) = &event.person
-        {
-            self.refuse_calls(&event.call, person).await?;
-        }
         // Before its end is settled: that leaves the lead waiting for the call that it is promised.
-        if let Some(asked) = &event.calls_back {
-            let whose = (event.org.as_ref(), event.claims.as_slice());
-            let _ = Box::pin(self.hear_callback(&event.call, whose, Some(asked), None)).await?;
-        }
+        self.hear_wishes(&event.call, (event.org.as_ref(), &event.claims), &event.wishes).await?;
         let effect = Box::pin(self.observe_in(&pool, event)).await?;
         self.hear_talk(event).await?;
         Ok(effect)

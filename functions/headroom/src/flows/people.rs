@@ -19,15 +19,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::App;
 use super::orgs::Listings;
-use crate::core::ids::{CallId, OrgId, PhoneNumber};
-use crate::core::lead::{Counts, Lead, LeadState, Outcome};
+use crate::core::ids::{CallId, ClaimKey, OrgId, PhoneNumber};
+use crate::core::lead::{Counts, Lead, Outcome};
 use crate::core::line::Lease;
 use crate::core::people::{APART, Dialed, Leave, ListChange, ListWish, Refused};
 use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::table::TableError;
-use crate::table::leads::Step;
-use crate::table::ledger::LeadEnd;
 use crate::vapi::calls::{Call, Wishes};
 
 /// Why a lead is over whose person does not want to be called.
@@ -71,13 +69,7 @@ impl App {
         due: Timestamp,
     ) -> Result<(), TableError> {
         let later = Outcome::Again { due, counts: Counts::PutOff };
-        match self.settle_lead(lead, None, &later, OFTEN_ENOUGH, None).await?.0 {
-            Step::Moved(_) => {}
-            // Our own write whose answer was lost.
-            Step::Refused(Some(now)) if now.claims == lead.claims && now.state == LeadState::Ready => {}
-            Step::Refused(_) => return Ok(()),
-        }
-        self.free(pool, lease, Some(LeadEnd::NotMade)).await.map(|_| ())
+        self.settle_unmade(pool, lead, lease, (&later, OFTEN_ENOUGH)).await
     }
 
     /// Forgets a dial that surely rang nobody. If it cannot be, it counts: fewer calls than allowed are no harm.
@@ -91,33 +83,36 @@ impl App {
         self.table.remember_dials(&lead.number, &known, &left).await.map(|_| ())
     }
 
-    /// Takes in what people said of being called again in calls that have just ended, as the list of them tells: its
+    /// Takes in what people said of being called again in calls that have just ended, as the list of calls tells: a
     /// report may be lost. Before their ends are settled, as with the report. What fails is tried again by the next pass.
-    pub(super) async fn hear_wishes(&self, listings: &Listings) {
+    pub(super) async fn hear_listed_wishes(&self, listings: &Listings) {
         let now = self.clock.now();
         // Longer ago, somebody may have taken them off the list again since.
         let since = now - SignedDuration::try_from(self.timers.pass_interval() * PASSES).unwrap_or_default();
         let is_recent = |call: &&Call| call.has_ended() && call.ended.is_some_and(|ended| ended >= since);
         for call in listings.calls().filter(is_recent) {
             let Some(wishes) = &call.wishes else { continue };
-            if let Err(error) = self.hear_wish(call, wishes).await {
+            let whose = (call.org.as_ref(), call.claim.as_slice());
+            if let Err(error) = self.hear_wishes(&call.id, whose, wishes).await {
                 tracing::warn!(call.id = %call.id, error = chain(&error), "what a person wishes is not on record yet");
             }
         }
     }
 
-    async fn hear_wish(&self, call: &Call, wishes: &Wishes) -> Result<(), TableError> {
-        let Wishes { person, refuses, calls_back } = wishes;
-        if *refuses
-            && let Some(person) = person
-            && self.table.read_person(person).await?.refused.is_none()
+    /// Takes in what a person said in a call of an organisation, with these claims.
+    pub(super) async fn hear_wishes(
+        &self,
+        call: &CallId,
+        whose: (Option<&OrgId>, &[ClaimKey]),
+        wishes: &Wishes,
+    ) -> Result<(), TableError> {
+        if wishes.refuses
+            && let Some(person) = &wishes.person
         {
-            self.refuse_calls(&call.id, person).await?;
+            self.refuse_calls(call, person).await?;
         }
-        if calls_back.is_some() {
-            let claims: Vec<_> = call.claim.iter().cloned().collect();
-            let whose = (call.org.as_ref(), claims.as_slice());
-            let _ = Box::pin(self.hear_callback(&call.id, whose, calls_back.as_ref(), None)).await?;
+        if let Some(asked) = &wishes.calls_back {
+            let _ = Box::pin(self.hear_callback(call, whose, Some(asked), None)).await?;
         }
         Ok(())
     }

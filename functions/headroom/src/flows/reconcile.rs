@@ -85,7 +85,7 @@ impl App {
         let pool = self.spread_lines(self.follow_policy(self.table.read_pool().await?).await?).await?;
         let campaigns = self.table.list_campaigns().await?;
         let look = Look::around(self, &pool, &campaigns).await?;
-        self.hear_wishes(&look.listings).await;
+        self.hear_listed_wishes(&look.listings).await;
         let ended = look.listings.calls().filter(|call| call.has_ended());
         let told = ended.filter_map(|call| Some((call.id.clone(), call.talk?))).collect();
         let pass = look.reconcile().await?;

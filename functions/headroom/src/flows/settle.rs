@@ -160,6 +160,24 @@ impl App {
         Ok(Settled::Now)
     }
 
+    /// Lets a lead wait whose claim came to no call, as `outcome` and `why` have it, and frees its line: it is none of a
+    /// quota's day.
+    pub(super) async fn settle_unmade(
+        &self,
+        pool: &Pool,
+        lead: &Lead,
+        lease: &Lease,
+        (outcome, why): (&Outcome, &str),
+    ) -> Result<(), TableError> {
+        match self.settle_lead(lead, None, outcome, why, None).await?.0 {
+            Step::Moved(_) => {}
+            // Our own write whose answer was lost.
+            Step::Refused(Some(now)) if now.claims == lead.claims && now.state == LeadState::Ready => {}
+            Step::Refused(_) => return Ok(()),
+        }
+        self.free(pool, lease, Some(LeadEnd::NotMade)).await.map(|_| ())
+    }
+
     /// Frees a line and wakes the dispatcher if a campaign may be waiting for it.
     pub(super) async fn free(
         &self,

@@ -42,7 +42,7 @@ pub struct Call {
 /// What a person said in a call of being called again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wishes {
-    /// Their number.
+    /// Their number, where it is told.
     pub person: Option<PhoneNumber>,
     /// Whether they do not want to be called any more.
     pub refuses: bool,

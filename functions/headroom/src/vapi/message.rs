@@ -44,12 +44,8 @@ pub struct CallEvent {
     pub number: Option<String>,
     /// The reservations that the call says it was made for, to be checked with the table.
     pub claims: Vec<ClaimKey>,
-    /// Whom the call is with, where it says.
-    pub person: Option<PhoneNumber>,
-    /// Whether the analysis of the call says that they do not want to be called any more.
-    pub refuses: bool,
-    /// When its person wants to be called again, if the analysis of the call says a time.
-    pub calls_back: Option<Asked>,
+    /// What its person said of being called again, as far as the analysis of the call tells.
+    pub wishes: Wishes,
     /// How long its two ends were connected, where the message says: a report of its end does.
     pub talk: Option<SignedDuration>,
     /// What happened.
@@ -188,7 +184,6 @@ impl ServerMessage {
         };
         let raw: RawCall<'_> = object(call.get()).map_err(|_| MessageError::CallId)?;
         let person = person(message.customer).or_else(|| person(raw.customer));
-        let Wishes { person, refuses, calls_back } = wishes(person, message.analysis);
         let event = CallEvent {
             call: raw.id.parse().map_err(|_| MessageError::CallId)?,
             org: raw.org_id.as_deref().and_then(|org| org.parse().ok()),
@@ -196,9 +191,7 @@ impl ServerMessage {
             assistants: raw.assistants(),
             claims: raw.claims(),
             number: raw.phone_number_id.or_else(|| phone_number_id(message.phone_number)),
-            person,
-            refuses,
-            calls_back,
+            wishes: wishes(person, message.analysis),
             talk: talk(message.started_at.as_deref(), message.ended_at.as_deref()).filter(|_| connected),
             happened,
         };
