@@ -304,7 +304,7 @@ async fn a_sweep_is_one_dispatchers_and_goes_on_after_its_death() {
     dispatch(&world).await;
     assert_eq!(campaign(&world).await.state, CampaignState::Cancelled);
     // The dead one's last words come late, and to nobody.
-    assert!(!table.sweep_on(&code(), until, until, 7, None).await.unwrap());
+    assert!(!table.sweep_on(&cancelling, until, until, 7, None).await.unwrap());
     assert!(table.hold_sweep(&cancelling, until, until).await.unwrap().is_none());
     assert_eq!(campaign(&world).await.sweep.moved, 0);
 }
@@ -317,10 +317,13 @@ async fn a_sweep_that_is_held_goes_on_and_is_let_go_by_its_holder() {
     let (table, now) = (world.table(), world.clock.now());
     let (first, second) = (now + SignedDuration::from_secs(30), now + SignedDuration::from_secs(40));
     table.hold_sweep(&cancelling, now, first).await.unwrap().unwrap();
-    assert!(table.sweep_on(&code(), first, second, 2, None).await.unwrap());
-    assert!(!table.sweep_on(&code(), first, second, 2, None).await.unwrap(), "it has another token by now");
+    assert!(table.sweep_on(&cancelling, first, second, 2, None).await.unwrap());
+    assert!(
+        !table.sweep_on(&cancelling, first, second, 2, None).await.unwrap(),
+        "it has another token by now"
+    );
     assert!(table.hold_sweep(&cancelling, first, second).await.unwrap().is_none(), "it was held on to");
-    assert!(table.sweep_on(&code(), second, now, 1, None).await.unwrap());
+    assert!(table.sweep_on(&cancelling, second, now, 1, None).await.unwrap());
     let held = table.hold_sweep(&cancelling, now, first).await.unwrap().unwrap();
     assert_eq!(held.sweep.moved, 3);
 }

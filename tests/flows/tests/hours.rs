@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use flows::{StillClock, World, policy};
 use futures::future::BoxFuture;
+use headroom::core::campaign::Campaign;
 use headroom::core::hours::CallingHours;
 use headroom::core::ids::{CampaignCode, LeadRef};
 use headroom::core::lead::{End, Lead, LeadState};
+use headroom::core::life::Wish;
 use headroom::core::line::LineKey;
 use headroom::flows::{App, Clock as _};
 use headroom::vapi::Vapi;
@@ -333,6 +335,114 @@ async fn a_campaign_says_that_it_waits_for_a_window_and_until_when() {
     assert_eq!(ringing.after(hours(3)).await, 0);
     assert_eq!(ringing.after(hours(1)).await, 1);
     assert_eq!(ringing.status("law").await["waiting"], Value::Null);
+}
+
+/// Three in New York, the first of whom was just called and did not answer, and one in London, where it is night; by a
+/// window that has closed for all of them since, to open in the morning.
+async fn put_off() -> Ringing {
+    let ringing = Ringing::start("none", "2026-06-04T23:50:00Z").await;
+    let window = json!({ "start": "09:00", "end": "20:00", "timezone": "recipient" });
+    let retry = json!({ "maxAttempts": 2, "noAnswerAfter": "PT1H", "jitter": 0 });
+    let campaign = json!({ "window": window, "retry": retry });
+    ringing.send("c", campaign.clone(), vec![json!({ "number": "+12125550100" })]).await;
+    assert_eq!(ringing.ring().await, 1);
+    let others = ["+12125550109", "+12125550101", "+442071234567"];
+    ringing.world.clock.advance(SignedDuration::from_mins(20));
+    ringing.send("c", campaign, others.iter().map(|number| json!({ "number": number })).collect()).await;
+    assert_eq!(ringing.ring().await, 0);
+    ringing
+}
+
+impl Ringing {
+    async fn edit(&self, window: Value) {
+        let patch = json!({ "window": window });
+        self.app.edit_campaign(&"c".parse().unwrap(), patch.as_object().unwrap(), "ada").await.unwrap();
+    }
+
+    async fn wish(&self, wish: Wish) {
+        self.app.ask_campaign(&"c".parse().unwrap(), &wish, "ada").await.unwrap();
+    }
+
+    async fn campaign(&self) -> Campaign {
+        let code = CampaignCode::of(&"c".parse().unwrap());
+        self.world.table().read_campaign(&code).await.unwrap().unwrap()
+    }
+
+    /// Those who were called since the first `known` dials, in their order.
+    fn called(&self, known: usize) -> Vec<String> {
+        self.dials()[known..].iter().map(|(_, number)| number.clone()).collect()
+    }
+}
+
+/// A window is widened in the evening: who may be called by it is called then, in their old order, and nobody else.
+#[tokio::test]
+async fn new_hours_bring_those_forward_who_were_put_off_by_the_old_ones() {
+    let ringing = put_off().await;
+    ringing.edit(json!({ "end": "22:00" })).await;
+    // Whoever looked a moment ago may still go by the old ones.
+    assert_eq!(ringing.ring().await, 0);
+    ringing.after(SignedDuration::from_secs(1)).await;
+    ringing.ring().await;
+    assert_eq!(ringing.called(1), ["+12125550109", "+12125550101"]);
+    assert_eq!(ringing.campaign().await.new_hours, None, "nothing is left to look at");
+    // The one who did not answer has their hour, London its morning.
+    assert_eq!(ringing.after(SignedDuration::from_mins(39)).await, 0);
+    assert_eq!(ringing.after(SignedDuration::from_mins(1)).await, 1);
+    assert_eq!(ringing.called(3), ["+12125550100"]);
+    // At two in the morning there: an earlier opening than the old one, and not yet.
+    ringing.edit(json!({ "start": "03:00", "end": "22:00" })).await;
+    ringing.after(SignedDuration::from_secs(1)).await;
+    let before = ringing.dials().len();
+    ringing.after(hours(1)).await;
+    assert!(!ringing.called(before).contains(&"+442071234567".to_owned()));
+    ringing.after(SignedDuration::from_mins(10)).await;
+    assert!(ringing.called(before).contains(&"+442071234567".to_owned()));
+}
+
+#[tokio::test]
+async fn new_hours_of_a_paused_campaign_hold_when_it_is_resumed() {
+    let ringing = put_off().await;
+    ringing.wish(Wish::Pause { reason: None }).await;
+    ringing.edit(json!({ "end": "22:00" })).await;
+    ringing.after(SignedDuration::from_secs(1)).await;
+    assert!(ringing.campaign().await.new_hours.is_some());
+    ringing.wish(Wish::Resume).await;
+    ringing.ring().await;
+    ringing.ring().await;
+    assert_eq!(ringing.called(1), ["+12125550109", "+12125550101"]);
+}
+
+/// Whoever brings leads forward has died at it: the next one goes on when nobody holds them any more. Hours that are
+/// changed again meanwhile are begun with at once.
+#[tokio::test]
+async fn new_hours_outlive_whoever_looks_at_the_leads() {
+    let ringing = put_off().await;
+    let table = ringing.world.table();
+    ringing.edit(json!({ "end": "21:00" })).await;
+    ringing.world.clock.advance(SignedDuration::from_secs(1));
+    let now = ringing.world.clock.now();
+    let until = now + ringing.app.timers.settling();
+    let held = table.hold_sweep(&ringing.campaign().await, now, until).await.unwrap().unwrap();
+    assert_eq!(ringing.ring().await, 0);
+    ringing.after(ringing.app.timers.settling()).await;
+    ringing.ring().await;
+    assert_eq!(ringing.called(1), ["+12125550109", "+12125550101"]);
+
+    let ringing = put_off().await;
+    let table = ringing.world.table();
+    ringing.edit(json!({ "end": "19:00" })).await;
+    ringing.world.clock.advance(SignedDuration::from_secs(1));
+    let now = ringing.world.clock.now();
+    let first = table.hold_sweep(&ringing.campaign().await, now, now + hours(1)).await.unwrap().unwrap();
+    ringing.edit(json!({ "end": "22:00" })).await;
+    ringing.after(SignedDuration::from_secs(1)).await;
+    ringing.ring().await;
+    assert_eq!(ringing.called(1), ["+12125550109", "+12125550101"]);
+    // What the first one says now is said to nobody.
+    let settled = first.new_hours.clone().unwrap();
+    ringing.edit(json!({ "end": "21:30" })).await;
+    table.hours_settled(&first.code, held.sweep.held_until.unwrap(), &settled).await.unwrap();
+    assert!(ringing.campaign().await.new_hours.is_some());
 }
 
 #[tokio::test]

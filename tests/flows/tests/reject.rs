@@ -125,7 +125,7 @@ async fn rests_windows_and_later_turns_reject_nobody() {
     campaign(&world, "closed", 1, closed).await;
     campaign(&world, "later", 1, json!({})).await;
     let due = world.clock.now() + SignedDuration::from_hours(1);
-    world.table().postpone(&first("later", 0), due).await.unwrap();
+    world.table().put_off(&first("later", 0), world.clock.now(), due).await.unwrap();
     dispatch(&world).await;
     assert_eq!(states(&world, "closed", 1).await, [LeadState::Ready]);
     assert_eq!(states(&world, "later", 1).await, [LeadState::Ready]);

@@ -60,7 +60,7 @@ enum Move {
     GiveBack(u32),
     Settle(u32, Option<&'static str>, Ends),
     /// The number is that of the claim that would be next.
-    Postpone(u32),
+    PutOff(u32),
     Fence(u32),
 }
 
@@ -99,9 +99,9 @@ fn moves() -> Vec<(Move, [Becomes; 8])> {
         (MarkUnknown(2), row("-      -        -        -        -        -     -     -")),
         (GiveBack(1), row("-         -        -        ready    ready    -     -     -")),
         (GiveBack(2), row("-         -        -        -        -        -     -     -")),
-        (Postpone(1), row("-         ready    -        -        -        -     -     -")),
-        (Postpone(2), row("-         -        ready    -        -        -     -     -")),
-        (Postpone(3), row("-         -        -        -        -        -     -     -")),
+        (PutOff(1), row("-         ready    -        -        -        -     -     -")),
+        (PutOff(2), row("-         -        ready    -        -        -     -     -")),
+        (PutOff(3), row("-         -        -        -        -        -     -     -")),
     ];
     for ends in [Ends::Done, Ends::Failed, Ends::Attempt, Ends::Spared, Ends::Untouched] {
         let to = match ends {
@@ -170,8 +170,8 @@ async fn take(world: &World, first: &ClaimKey, step: Move) -> Option<(bool, Opti
             };
             table.settle(&claim(n), id.map(call).as_ref(), &outcome, "why", None).await
         }
-        Move::Postpone(n) => {
-            table.postpone(&claim(n), later(world, AGAIN)).await.unwrap();
+        Move::PutOff(n) => {
+            table.put_off(&claim(n), later(world, 0), later(world, AGAIN)).await.unwrap();
             return None;
         }
     };
@@ -254,7 +254,7 @@ async fn check(world: &World, what: &str, step: Move, was: &Lead, now: &Lead) {
             Ends::Spared => (spared, due_now) = (spared + 1, later(world, AGAIN).as_microsecond()),
             Ends::Untouched => {}
         },
-        Move::Postpone(_) => due_now = later(world, AGAIN).as_microsecond(),
+        Move::PutOff(_) => due_now = later(world, AGAIN).as_microsecond(),
     }
     assert_eq!((now.attempts, now.spared, now.claims, due), (attempts, spared, claims, due_now), "{what}");
     assert_eq!(now.tried, tried, "{what}");
@@ -364,9 +364,25 @@ async fn the_queue_is_in_the_order_of_the_lists_and_of_the_messages() {
         .unwrap();
     assert_eq!(due, [later(&world, 60)]);
 
-    table.postpone(&claim("a", 1), later(&world, 30)).await.unwrap();
+    table.put_off(&claim("a", 1), later(&world, 0), later(&world, 30)).await.unwrap();
     assert_eq!(queue(&world, "c", 29).await, references(&["m", "k", "b"]));
     assert_eq!(queue(&world, "c", 31).await, references(&["m", "k", "b", "a"]));
+    // Twice, as by two dispatchers: it keeps the turn that it had at first, and has it again.
+    table.put_off(&claim("a", 1), later(&world, 0), later(&world, 90)).await.unwrap();
+    let (_, turn) = table.read_turn(&code("c"), &reference("a")).await.unwrap().unwrap();
+    assert_eq!(turn.due, later(&world, 30));
+    let was = turn.put_off_from.unwrap();
+    assert!(!table.bring_forward(&claim("a", 1), later(&world, 90), was).await.unwrap());
+    assert!(table.bring_forward(&claim("a", 1), later(&world, 30), was).await.unwrap());
+    assert_eq!(queue(&world, "c", 1).await, references(&["m", "a", "k", "b"]));
+    // One that was claimed since is somebody's: what was once its turn is nothing.
+    table.put_off(&claim("a", 1), later(&world, 0), later(&world, 30)).await.unwrap();
+    world.dialing(&claim("a", 1)).await.unwrap();
+    table.settle(&claim("a", 1), None, &again(30, Counts::Spared), "over the limit", None).await.unwrap();
+    let (_, turn) = table.read_turn(&code("c"), &reference("a")).await.unwrap().unwrap();
+    assert_eq!((turn.due, turn.put_off_from), (later(&world, 30), None));
+    assert!(!table.bring_forward(&claim("a", 2), later(&world, 30), was).await.unwrap());
+    assert_eq!(queue(&world, "c", 29).await, references(&["m", "k", "b"]));
     assert!(table.first_due(&code("c"), Lanes::default()).await.unwrap().is_some());
     assert!(table.first_due(&code("none"), Lanes::default()).await.unwrap().is_none());
 }

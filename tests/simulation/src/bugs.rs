@@ -22,6 +22,7 @@ const SETTLE: &str = "functions/headroom/src/flows/settle.rs";
 const PASS: &str = "functions/headroom/src/flows/reconcile.rs";
 const LEDGER: &str = "functions/headroom/src/table/ledger.rs";
 const LEADS: &str = "functions/headroom/src/table/leads.rs";
+const QUEUE: &str = "functions/headroom/src/table/queue.rs";
 const KPI: &str = "functions/headroom/src/table/kpi.rs";
 const CHANGES: &str = "functions/headroom/src/table/changes.rs";
 const POOL: &str = "functions/headroom/src/core/pool.rs";
@@ -423,7 +424,7 @@ pub const BUGS: [Bug; 99] = [
     },
     Bug {
         name: "a warm lead that comes back stands among the others",
-        file: LEADS,
+        file: QUEUE,
         good: "\"q = if_not_exists(lane, :q)\"",
         bad: "\"q = :q\"",
     },

@@ -145,8 +145,10 @@ fn of_lead(json: &Value, update: &str) -> &'static str {
         "give_back"
     } else if update.contains("claims = :claim") {
         "fence"
-    } else if update.contains("due = :due") && gives(":before") {
-        "postpone"
+    } else if update.contains("was = due") {
+        "put_off"
+    } else if update.contains("due = :to") {
+        "bring_forward"
     } else {
         panic!("no name for a write of a lead: {update}")
     }
@@ -173,6 +175,7 @@ fn of_campaign(json: &Value, update: &str) -> &'static str {
         update if update.contains("lanes = ") => "note_lanes",
         update if update.contains("st = :to") => "change_campaign",
         update if update.contains("spec = :spec") => "edit_campaign",
+        update if update.contains("REMOVE hours_at") => "hours_settled",
         update if update.contains("swept_until = :until") && gives(":held") => "sweep_on",
         update if update.contains("swept_until = :until") => "hold_sweep",
         update if update.contains("st = :cancelling") => "recancel_campaign",

@@ -12,7 +12,7 @@ use super::fair::{Lane, Lanes, Share, Weight};
 use super::hours::{check_term, read_instant};
 use super::ids::{AgentName, CampaignCode, CampaignId, LeadId, LeadRef, NameCode, OrgName, PhoneNumber};
 use super::kpi::Figures;
-use super::life::{Act, Sweep, Unreached};
+use super::life::{Act, NewHours, Sweep, Unreached};
 use super::pacing::{self, Batch, Ramp};
 use super::retry::Retry;
 use super::window::{Window, zone};
@@ -190,6 +190,12 @@ impl Spec {
     /// What every call that Headroom dials is known by, last of all: the member of a quota for all of them.
     pub const ALL: &str = "*";
 
+    /// Whether its people may be called at the same times as another's.
+    pub fn has_hours_of(&self, other: &Self) -> bool {
+        let hours = |spec: &Self| (spec.window.clone(), spec.start_at, spec.end_at);
+        hours(self) == hours(other)
+    }
+
     /// What its calls are known by, the most telling first.
     pub fn codes(&self) -> Vec<NameCode> {
         let ids = [&self.squad_id, &self.assistant_id, &Some(self.phone_number_id.clone())];
@@ -313,8 +319,10 @@ pub struct Campaign {
     pub acts: Vec<Act>,
     /// What its leads were promised.
     pub callbacks: super::callback::Tally,
-    /// How far its leads have been ended or made ready again, while they are.
+    /// How far its leads have been ended, made ready again or brought forward, while they are.
     pub sweep: Sweep,
+    /// Its hours were changed, and not all who were put off have been looked at since.
+    pub new_hours: Option<NewHours>,
     /// What its calls came to.
     pub kpi: Figures,
     /// What happened to it that others are still to be told, as [`super::event::Event::text`] has it.

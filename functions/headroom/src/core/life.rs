@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use super::campaign::{CampaignState, Spec};
 use super::ended::{Group, NoAnswer, UNKNOWN_REASON};
+use super::ids::LeadRef;
 use super::lead::LeadState;
 
 /// What somebody wants of a campaign.
@@ -246,6 +247,15 @@ pub struct Sweep {
     pub held_until: Option<Timestamp>,
     /// Leads that it has moved.
     pub moved: u32,
+}
+
+/// A campaign's hours were changed: those of its leads that were put off by the old ones are looked at anew, while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHours {
+    /// When they were.
+    pub since: Timestamp,
+    /// The last lead that was looked at.
+    pub after: Option<LeadRef>,
 }
 
 /// Why a campaign's settings were not changed.

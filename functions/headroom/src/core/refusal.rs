@@ -495,6 +495,7 @@ mod tests {
             acts: Vec::new(),
             callbacks: Default::default(),
             sweep: Default::default(),
+            new_hours: None,
             kpi: Default::default(),
             untold: Vec::new(),
         }

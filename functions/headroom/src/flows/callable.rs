@@ -7,6 +7,8 @@
 //! | putting some leads off | the others, still due | the next dispatcher puts them off |
 //! | ending some leads | the others, still ready | the next dispatcher ends them: it looks at all that are due, and at those whose turn would come at the campaign's end or later |
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::{BadLead, Campaign, NO_ZONE, NewLead, Spec};
@@ -55,8 +57,8 @@ impl App {
     ///
     /// Dies before: the lead is due at once, and whoever chooses leads puts it off.
     pub(super) async fn put_off(&self, lead: &Lead, opens: Option<Timestamp>) -> Result<(), TableError> {
-        let next = crate::core::ids::ClaimKey { claim: lead.claims + 1, ..lead.claim() };
-        self.table.postpone(&next, opens.unwrap_or(self.clock.now() + SET_ASIDE)).await
+        let now = self.clock.now();
+        self.table.put_off(&lead.next(), now, opens.unwrap_or(now + SET_ASIDE)).await
     }
 }
 
@@ -111,6 +113,7 @@ impl Dispatch<'_> {
         // Those that are being dialed may not be claimed yet, and stand before the others until they are.
         let spare = SPARE_LEADS + self.dials.len();
         let (mut page, mut moved) = (wanted, 0);
+        let mut spec = Cow::Borrowed(&campaign.spec);
         while self.app.clock.now() + TIME_TO_END < self.until {
             let ready = self.app.table.ready_leads(&campaign.code, lanes, now, page + spare).await?;
             if ready.is_empty() {
@@ -118,7 +121,7 @@ impl Dispatch<'_> {
             }
             let (mut open, mut later, mut never) = (Vec::new(), Vec::new(), Vec::new());
             for lead in ready {
-                match self.app.opens(&campaign.spec, &lead, now) {
+                match self.app.opens(&spec, &lead, now) {
                     Some(opens) if opens == now => open.push(lead),
                     Some(opens) => later.push((lead, opens)),
                     None => never.push(lead),
@@ -126,7 +129,7 @@ impl Dispatch<'_> {
             }
             // In their order then as well: a microsecond apart.
             let put_off = (moved..).zip(&later).map(|(place, (lead, opens))| {
-                self.app.table.postpone(&lead.next, *opens + SignedDuration::from_micros(place))
+                self.app.table.put_off(&lead.next, now, *opens + SignedDuration::from_micros(place))
             });
             futures::future::try_join_all(put_off).await?;
             moved += later.len() as i64;
@@ -136,8 +139,10 @@ impl Dispatch<'_> {
             if !open.is_empty() || (later.is_empty() && ended == 0) {
                 return Ok(open);
             }
-            // Many more may be closed.
+            // Many more may be closed. Somebody may have changed its hours, or paused it, meanwhile.
             page = wanted.max(AT_ONCE);
+            let Some(campaign) = self.app.running(&campaign.code).await? else { break };
+            spec = Cow::Owned(campaign.spec);
         }
         Ok(Vec::new())
     }

@@ -3,17 +3,19 @@
 //! A wish is one conditional write of the campaign's item. The dispatcher reads that item before each taking of lines,
 //! and a dial that was held up reads it again, so a pause or a cancel holds within a second; calls go on (P6).
 //!
-//! Cancelling ends the leads that wait, rerunning makes ready those that failed: one write for each, of the lead alone,
+//! Cancelling ends the leads that wait, rerunning makes ready those that failed, new hours bring those forward that were
+//! put off by the old ones: one write for each, of the lead alone,
 //! by whoever dispatches first. A sweep is held for [`crate::core::timers::Timers::settling`] at a time.
 //!
 //! | dies after | what is left | then |
 //! |---|---|---|
-//! | the wish | a campaign that is cancelling or rerunning | the next wake-up or pass sweeps |
+//! | the wish, or the edit | a campaign that is cancelling or rerunning, or has new hours | the next wake-up or pass sweeps |
 //! | some leads | the others as they were | once nobody holds the sweep, the next one goes on where it was |
 //! | all leads, before the figures | the campaign still cancelling or rerunning, none left to move | the same |
 //! | the figures | counters of a campaign that is over on the ledger | the pass takes them off |
 //!
-//! A write that is applied minutes late finds the lead in another rerun, or over, and changes nothing; or, if the lead
+//! A dispatcher that was held up for longer than [`NEW_HOURS_AFTER`] may put a lead off by the old hours behind the sweep:
+//! it waits until they open. A write of a sweep that is applied minutes late finds the lead in another rerun, or over, and changes nothing; or, if the lead
 //! came in while the rerun was being asked for, makes it ready in a campaign that is over. The pass looks for such leads
 //! for a day.
 
@@ -27,7 +29,7 @@ use serde_json::{Map, Value};
 use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::ids::{CampaignCode, CampaignId, LeadRef};
 use crate::core::lead::{Lead, LeadState};
-use crate::core::life::{Act, EditError, Next, Unreached, Wish, edited};
+use crate::core::life::{Act, EditError, NewHours, Next, Unreached, Wish, edited};
 use crate::core::pool::Pool;
 use crate::core::refusal::Refusal;
 use crate::table::TableError;
@@ -71,6 +73,11 @@ const TRIES: u32 = 10;
 const PAGE: i32 = 1_000;
 /// Leads of them being written at once.
 const WRITES_AT_ONCE: usize = 32;
+/// So long after a change of a campaign's hours nobody puts leads off by the old ones: no look at a campaign is used for
+/// longer, unless its dispatcher is held up.
+const NEW_HOURS_AFTER: SignedDuration = SignedDuration::from_secs(1);
+/// Two openings are as far apart as that at least. Those who are put off to one are microseconds apart.
+const A_MINUTE: SignedDuration = SignedDuration::from_mins(1);
 /// For how long after its last rerun the pass looks for a late lead of a campaign that is over.
 const LATE: SignedDuration = SignedDuration::from_hours(24);
 /// After this a sweep that found none to move though the index shows some looks again.
@@ -124,6 +131,9 @@ impl App {
             if let Changed::Now(campaign) = self.table.edit_campaign(&seen, &spec, &act).await? {
                 tracing::info!(campaign.id = %id, change = what, by, "campaign's settings changed");
                 self.wake_dispatcher(Duration::ZERO).await;
+                if let Some(hours) = &campaign.new_hours {
+                    self.wake_at(hours.since + NEW_HOURS_AFTER).await;
+                }
                 return Ok(*campaign);
             }
         }
@@ -142,7 +152,22 @@ impl App {
         Ok(campaign.filter(|campaign| campaign.state == CampaignState::Running))
     }
 
-    /// Moves on the leads of a campaign that is being cancelled or rerun, for as long as nobody else does and there is
+    /// Whether the leads of a campaign are to be moved on: it is being cancelled or rerun, or its hours were changed.
+    pub(super) fn is_swept(&self, campaign: &Campaign) -> bool {
+        match campaign.state {
+            CampaignState::Cancelling | CampaignState::Rerunning { .. } => true,
+            CampaignState::Running => {
+                let is_seen = |hours: &NewHours| hours.since + NEW_HOURS_AFTER <= self.clock.now();
+                campaign.new_hours.as_ref().is_some_and(is_seen)
+            }
+            CampaignState::Draft
+            | CampaignState::Paused { .. }
+            | CampaignState::Cancelled
+            | CampaignState::Finished => false,
+        }
+    }
+
+    /// Moves on the leads of a campaign that [is swept](App::is_swept), for as long as nobody else does and there is
     /// time before `until`.
     pub(super) async fn sweep(&self, seen: &Campaign, until: Timestamp) -> Result<(), TableError> {
         let now = self.clock.now();
@@ -158,8 +183,11 @@ impl App {
                 let (only, after) = (only.clone(), after.clone());
                 sweep.make_ready(&only, after).await?
             }
+            CampaignState::Running => match sweep.campaign.new_hours.clone() {
+                Some(hours) => sweep.bring_forward(hours).await?,
+                None => sweep.let_go().await.map(|()| None)?,
+            },
             CampaignState::Draft
-            | CampaignState::Running
             | CampaignState::Paused { .. }
             | CampaignState::Cancelled
             | CampaignState::Finished => None,
@@ -291,6 +319,43 @@ impl Holder<'_> {
         Ok(Some(Duration::ZERO))
     }
 
+    /// Gives their turns back to those who were put off and may be called earlier by the new hours, or never: whoever
+    /// chooses leads calls them, puts them off anew in their order, or ends them. Returns when to look again.
+    async fn bring_forward(&mut self, hours: NewHours) -> Result<Option<Duration>, TableError> {
+        let table = &self.app.table;
+        let mut after = hours.after.clone();
+        loop {
+            if self.is_late() {
+                return self.let_go().await.map(|()| Some(Duration::ZERO));
+            }
+            let (leads, last) = table.page_leads(&self.campaign.code, after.as_ref(), PAGE).await?;
+            let now = self.app.clock.now();
+            let is_earlier =
+                |lead: &Lead, due: Timestamp| match self.app.opens(&self.campaign.spec, lead, now) {
+                    Some(opens) if opens > now => due.duration_since(opens) >= A_MINUTE,
+                    Some(_) | None => due > now,
+                };
+            let earlier: Vec<_> = leads
+                .iter()
+                .filter(|(lead, turn)| lead.state == LeadState::Ready && is_earlier(lead, turn.due))
+                .filter_map(|(lead, turn)| Some((lead.next(), turn.due, turn.put_off_from?)))
+                .collect();
+            let mut moved = 0;
+            for few in earlier.chunks(WRITES_AT_ONCE) {
+                let moves = few.iter().map(|(next, due, was)| table.bring_forward(next, *due, *was));
+                let moves = futures::future::try_join_all(moves).await?;
+                moved += moves.into_iter().filter(|moved| *moved).count() as u32;
+            }
+            let Some(last) = last else { break };
+            if !self.goes_on(moved, Some(&last)).await? {
+                return Ok(None);
+            }
+            after = Some(last);
+        }
+        table.hours_settled(&self.campaign.code, self.held, &hours).await?;
+        Ok(Some(Duration::ZERO))
+    }
+
     fn is_late(&self) -> bool {
         self.app.clock.now() + TIME_TO_END >= self.until
     }
@@ -298,8 +363,7 @@ impl Holder<'_> {
     /// Says how far it has come, and holds on. Returns whether this one still has the sweep.
     async fn goes_on(&mut self, moved: u32, after: Option<&LeadRef>) -> Result<bool, TableError> {
         let until = held_until(self.app.clock.now(), self.app.timers.settling());
-        let code = &self.campaign.code;
-        let is_held = self.app.table.sweep_on(code, self.held, until, moved, after).await?;
+        let is_held = self.app.table.sweep_on(&self.campaign, self.held, until, moved, after).await?;
         self.held = until;
         Ok(is_held)
     }
@@ -307,7 +371,7 @@ impl Holder<'_> {
     /// Leaves the rest to others.
     async fn let_go(&self) -> Result<(), TableError> {
         let now = self.app.clock.now();
-        self.app.table.sweep_on(&self.campaign.code, self.held, now, 0, None).await.map(|_| ())
+        self.app.table.sweep_on(&self.campaign, self.held, now, 0, None).await.map(|_| ())
     }
 }
 

@@ -71,10 +71,8 @@ impl App {
         };
         let (dials, done) = (JoinSet::new(), Dispatched::default());
         let mut dispatch = Dispatch { app: self, look, pool, dials, done, until };
-        let is_swept = |campaign: &&Campaign| {
-            matches!(campaign.state, CampaignState::Cancelling | CampaignState::Rerunning { .. })
-        };
-        let swept: Vec<Campaign> = dispatch.look.campaigns.iter().filter(is_swept).cloned().collect();
+        let campaigns = dispatch.look.campaigns.iter();
+        let swept: Vec<Campaign> = campaigns.filter(|campaign| self.is_swept(campaign)).cloned().collect();
         let (mut result, ()) = futures::future::join(Box::pin(dispatch.serve()), Box::pin(told)).await;
         for campaign in &swept {
             if result.is_ok() {

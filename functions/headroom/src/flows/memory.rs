@@ -33,6 +33,8 @@ struct Dry {
     from: Timestamp,
     until: Timestamp,
     leads: Option<u32>,
+    revision: u64,
+    brings_forward: bool,
     tally: Option<Tally>,
 }
 
@@ -46,16 +48,26 @@ impl Memory {
     pub(super) fn note_dry(&self, campaign: &Campaign, pool: &Pool, next: Option<Timestamp>, now: Timestamp) {
         let until = next.map_or(now + DRY_FOR, |next| next.min(now + DRY_FOR));
         let tally = pool.campaigns.get(&campaign.code).cloned();
-        let dry = Dry { from: now, until, leads: campaign.leads, tally };
+        let dry = Dry {
+            from: now,
+            until,
+            leads: campaign.leads,
+            revision: campaign.revision,
+            brings_forward: campaign.new_hours.is_some(),
+            tally,
+        };
         self.of(&campaign.code, |known| known.dry = Some(dry));
     }
 
-    /// Whether nobody of a campaign is to be called, as far as is known: no lead has come since, none has come back.
+    /// Whether nobody of a campaign is to be called, as far as is known: no lead has come since, none has
+    /// come back, and nobody has changed it.
     pub(super) fn is_dry(&self, campaign: &Campaign, pool: &Pool, now: Timestamp) -> bool {
         self.of(&campaign.code, |known| {
             known.dry.as_ref().is_some_and(|dry| {
                 (dry.from..dry.until).contains(&now)
                     && dry.leads == campaign.leads
+                    && dry.revision == campaign.revision
+                    && dry.brings_forward == campaign.new_hours.is_some()
                     && dry.tally.as_ref() == pool.campaigns.get(&campaign.code)
             })
         })

@@ -62,6 +62,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether there is an attribute of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.item.contains_key(name)
+    }
+
     /// A string.
     pub(super) fn text(&self, name: &str) -> Result<&'a str, TableError> {
         self.required(name, self.text_if(name)?)
@@ -102,7 +107,12 @@ impl<'a> Reader<'a> {
 
     /// The same, if it is there.
     pub(super) fn instant_if(&self, name: &str) -> Result<Option<Timestamp>, TableError> {
-        if self.item.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
+        self.has(name).then(|| self.instant(name)).transpose()
+    }
+
+    /// An instant kept as epoch microseconds.
+    pub(super) fn microsecond(&self, name: &str) -> Result<Timestamp, TableError> {
+        Timestamp::from_microsecond(self.number(name)?).map_err(|_| self.error(name, "is not an instant"))
     }
 
     /// A list of strings; empty if it is not there.

@@ -21,7 +21,8 @@ use jiff::Timestamp;
 
 use super::attributes::{Reader, n, s, texts};
 use super::both::Both;
-use super::leads::{BACK_IN_LANE, Settling, Step, due_us, lead_of, pk, queue, sk, step_of};
+use super::leads::{Settling, Step, lead_of, pk, sk, step_of};
+use super::queue::{BACK_IN_LANE, due_us, queue};
 use super::{Conditional as _, Table, TableError};
 use crate::core::callback::{Fate, Heard, Tally};
 use crate::core::campaign::{Campaign, CampaignState};

@@ -20,7 +20,7 @@ use crate::core::campaign::{Campaign, CampaignState, Spec};
 use crate::core::event::{Event, What};
 use crate::core::fair::Lanes;
 use crate::core::ids::{CampaignCode, CampaignId, LeadRef, MessageCode};
-use crate::core::life::{ACTS, Act, Sweep};
+use crate::core::life::{ACTS, Act, NewHours, Sweep};
 
 /// What the storing of a campaign came to.
 #[derive(Debug)]
@@ -298,9 +298,18 @@ impl Table {
         act: &Act,
     ) -> Result<Changed, TableError> {
         let json = serde_json::to_string(spec).expect("a campaign's fields are texts and numbers");
-        let update = self.campaign(&seen.code).expression_attribute_values(":spec", s(json));
-        let set = String::from("SET spec = :spec");
-        self.send_act(update, (set, Vec::new(), ""), seen, act, "change a campaign's settings").await
+        let mut update = self.campaign(&seen.code).expression_attribute_values(":spec", s(json));
+        let (mut set, mut remove) = (String::from("SET spec = :spec"), Vec::new());
+        if !spec.has_hours_of(&seen.spec) {
+            set.push_str(", hours_at = :at");
+            remove.push("hours_after");
+            if seen.state == CampaignState::Running {
+                // Whoever is looking at the leads does so for hours that are over.
+                remove.extend(["swept_until", "swept"]);
+            }
+            update = update.expression_attribute_values(":at", ms(act.at));
+        }
+        self.send_act(update, (set, remove, ""), seen, act, "change a campaign's settings").await
     }
 
     async fn send_act(
@@ -375,13 +384,13 @@ impl Table {
         }
     }
 
-    /// A sweep has moved so many leads on, and has come to `after`. It is held until `until`, which is the past for
-    /// whoever lets go of it. Returns whether it was still held by this holder.
+    /// The sweep of `seen` has moved so many leads on, and has come to `after`. It is held until `until`, which is the past
+    /// for whoever lets go of it. Returns whether it was still held by this holder.
     ///
     /// Condition: it is held until `held`.
     pub async fn sweep_on(
         &self,
-        code: &CampaignCode,
+        seen: &Campaign,
         held: Timestamp,
         until: Timestamp,
         moved: u32,
@@ -389,17 +398,38 @@ impl Table {
     ) -> Result<bool, TableError> {
         let mut set = String::from("SET swept_until = :until, swept = if_not_exists(swept, :none) + :moved");
         let mut update = self
-            .campaign(code)
+            .campaign(&seen.code)
             .expression_attribute_values(":held", ms(held))
             .expression_attribute_values(":until", ms(until))
             .expression_attribute_values(":none", n(0))
             .expression_attribute_values(":moved", n(moved));
         if let Some(after) = after {
-            set.push_str(", rerun_after = :after");
+            let is_rerun = matches!(seen.state, CampaignState::Rerunning { .. });
+            set.push_str(if is_rerun { ", rerun_after = :after" } else { ", hours_after = :after" });
             update = update.expression_attribute_values(":after", s(after.as_str()));
         }
         let sent = update.update_expression(set).condition_expression("swept_until = :held").send().await;
         Ok(matches!(sent.outcome("go on with a sweep", |_| None)?, Written::Applied(_)))
+    }
+
+    /// All leads of a campaign have been looked at since its hours were changed, by the sweep that is held until `held`.
+    ///
+    /// Condition: it still is, and they have not been changed again.
+    pub async fn hours_settled(
+        &self,
+        code: &CampaignCode,
+        held: Timestamp,
+        hours: &NewHours,
+    ) -> Result<(), TableError> {
+        let sent = self
+            .campaign(code)
+            .update_expression("REMOVE hours_at, hours_after, swept_until, swept")
+            .condition_expression("swept_until = :held AND hours_at = :since")
+            .expression_attribute_values(":held", ms(held))
+            .expression_attribute_values(":since", ms(hours.since))
+            .send()
+            .await;
+        sent.outcome("end a sweep", |_| None).map(|_| ())
     }
 
     /// rerunning → running, with the figures of those who stay reached or failed.
@@ -524,6 +554,10 @@ fn campaign_of(item: &Item) -> Result<Campaign, TableError> {
         sweep: Sweep {
             held_until: read.instant_if("swept_until")?,
             moved: read.number_if("swept")?.unwrap_or_default(),
+        },
+        new_hours: match read.instant_if("hours_at")? {
+            Some(since) => Some(NewHours { since, after: read.parsed_if("hours_after")? }),
+            None => None,
         },
         kpi: figures_of(&read)?,
         untold: untold_of(&read)?,

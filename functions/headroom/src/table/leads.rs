@@ -8,11 +8,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
-    TransactWriteItem, Update,
+    AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
 };
 use jiff::Timestamp;
 
@@ -21,13 +20,14 @@ use super::both::Both;
 use super::events::is_untold;
 use super::kpi::{came_attribute, only};
 use super::ledger::pool_of;
-use super::{Conditional as _, READY_INDEX, Table, TableError, Written};
+use super::queue::{BACK_IN_LANE, due_us, put_off_from, queue};
+use super::{Conditional as _, Table, TableError, Written};
 use crate::core::callback::{Callbacks, Promise};
 use crate::core::campaign::NewLead;
-use crate::core::fair::{Lane, Lanes};
+use crate::core::fair::Lane;
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, MessageCode, PhoneNumber};
 use crate::core::kpi::Ended;
-use crate::core::lead::{Counts, Lead, LeadState, Outcome, ReadyLead};
+use crate::core::lead::{Counts, Lead, LeadState, Outcome};
 use crate::core::life::CANCELLED;
 use crate::core::line::Token;
 use crate::core::retry::{Missed, Tried};
@@ -73,23 +73,6 @@ pub(super) fn pk(campaign: &CampaignCode) -> AttributeValue {
 
 pub(super) fn sk(lead: &LeadRef) -> AttributeValue {
     s(format!("L#{}", lead.as_str()))
-}
-
-/// Where a lane of a campaign is in the index.
-pub(super) fn queue(campaign: &CampaignCode, lane: Lane) -> AttributeValue {
-    match lane {
-        Lane::Normal => s(campaign.as_str()),
-        Lane::High => s(format!("{}+", campaign.as_str())),
-        Lane::Callback => s(format!("{}!", campaign.as_str())),
-    }
-}
-
-/// Puts a lead back into its lane; `:q` is that of ordinary ones.
-pub(super) const BACK_IN_LANE: &str = "q = if_not_exists(lane, :q)";
-
-/// The index orders by microseconds, so that leads of one message keep their order.
-pub(super) fn due_us(instant: Timestamp) -> AttributeValue {
-    n(instant.as_microsecond())
 }
 
 impl Table {
@@ -144,112 +127,6 @@ impl Table {
                 })
             }
         }
-    }
-
-    /// Up to `most` ready leads of a campaign that are due at `now`: lane by lane, the oldest first. From the index,
-    /// so one that was claimed a moment ago may still be among them; its claim then fails.
-    pub async fn ready_leads(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<Vec<ReadyLead>, TableError> {
-        let mut ready = Vec::new();
-        for lane in lanes.iter() {
-            let found = self
-                .ready(campaign, lane, "q = :q AND due <= :now")
-                .expression_attribute_values(":now", due_us(now))
-                .limit(i32::try_from(most - ready.len()).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(TableError::call("list the ready leads"))?;
-            for item in found.items() {
-                ready.push(ready_of(campaign, lane, item)?);
-            }
-            if ready.len() >= most {
-                break;
-            }
-        }
-        Ok(ready)
-    }
-
-    /// A query of the index for one lane of a campaign.
-    pub(super) fn ready(&self, campaign: &CampaignCode, lane: Lane, keys: &str) -> QueryFluentBuilder {
-        let query = self.client.query().table_name(&self.name).index_name(READY_INDEX);
-        query.key_condition_expression(keys).expression_attribute_values(":q", queue(campaign, lane))
-    }
-
-    /// Up to `most` ready leads of each of a campaign's lanes that fall due at `from` or later, those of the index.
-    pub async fn ready_leads_from(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-        from: Timestamp,
-        most: i32,
-    ) -> Result<Vec<ReadyLead>, TableError> {
-        let mut ready = Vec::new();
-        for lane in lanes.iter() {
-            let found = self
-                .ready(campaign, lane, "q = :q AND due >= :from")
-                .expression_attribute_values(":from", due_us(from))
-                .limit(most)
-                .send()
-                .await
-                .map_err(TableError::call("list the leads that are ready later"))?;
-            for item in found.items() {
-                ready.push(ready_of(campaign, lane, item)?);
-            }
-        }
-        Ok(ready)
-    }
-
-    /// When ready leads of a campaign fall due between `from` and `until`, up to `most` of them.
-    pub async fn due_between(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-        from: Timestamp,
-        until: Timestamp,
-        most: i32,
-    ) -> Result<Vec<Timestamp>, TableError> {
-        let mut due = Vec::new();
-        for lane in lanes.iter() {
-            let found = self
-                .ready(campaign, lane, "q = :q AND due BETWEEN :from AND :until")
-                .expression_attribute_values(":from", due_us(from))
-                .expression_attribute_values(":until", due_us(until))
-                .limit(most)
-                .send()
-                .await
-                .map_err(TableError::call("find the leads that fall due"))?;
-            for item in found.items() {
-                due.push(due_of(&Reader::new(item, "lead"))?);
-            }
-        }
-        due.sort();
-        due.truncate(usize::try_from(most).unwrap_or_default());
-        Ok(due)
-    }
-
-    /// When the first ready lead of a campaign is due, be it past or to come; nothing if none is ready.
-    pub async fn first_due(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-    ) -> Result<Option<Timestamp>, TableError> {
-        let mut first = None;
-        for lane in lanes.iter() {
-            let found = self
-                .ready(campaign, lane, "q = :q")
-                .limit(1)
-                .send()
-                .await
-                .map_err(TableError::call("look for ready leads"))?;
-            let due = found.items().first().map(|item| due_of(&Reader::new(item, "lead"))).transpose()?;
-            first = due.into_iter().chain(first).min();
-        }
-        Ok(first)
     }
 
     /// How many leads a campaign has, and how many of them are over: done, failed. Consistent, and
@@ -315,32 +192,6 @@ impl Table {
             .await
             .map_err(TableError::call("read a lead"))?;
         read.item.as_ref().map(|item| Ok((lead_of(item)?, turn_of(item)?))).transpose()
-    }
-
-    /// How many ready leads of a campaign come before one of a lane that is due at an instant, up to `most`: all that
-    /// are due by now in the lanes before, and in its own those that fall due before.
-    pub async fn count_before(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-        (lane, due): (Lane, Timestamp),
-        now: Timestamp,
-        most: u32,
-    ) -> Result<u32, TableError> {
-        let mut before: u32 = 0;
-        for other in lanes.iter().filter(|other| *other <= lane) {
-            let until = if other == lane { due } else { now };
-            let found = self
-                .ready(campaign, other, "q = :q AND due < :due")
-                .expression_attribute_values(":due", due_us(until))
-                .select(Select::Count)
-                .limit(i32::try_from(most).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(TableError::call("count the leads before one"))?;
-            before = before.saturating_add(found.count().try_into().unwrap_or_default()).min(most);
-        }
-        Ok(before)
     }
 
     /// Many leads, consistently, in no order; those that are not there are left out.
@@ -587,29 +438,6 @@ impl Table {
         Ok(if is_open { EndedReady::NotReady } else { EndedReady::NotOpen })
     }
 
-    /// Leads of a campaign that are ready, whatever their turn: up to `most` of each lane, the oldest turn first. From
-    /// the index, so one that ended a moment ago may still be among them.
-    pub async fn waiting_leads(
-        &self,
-        campaign: &CampaignCode,
-        lanes: Lanes,
-        most: i32,
-    ) -> Result<Vec<LeadRef>, TableError> {
-        let mut waiting = Vec::new();
-        for lane in lanes.iter() {
-            let found = self
-                .ready(campaign, lane, "q = :q")
-                .limit(most)
-                .send()
-                .await
-                .map_err(TableError::call("list the leads that wait"))?;
-            for item in found.items() {
-                waiting.push(reference_of(&Reader::new(item, "lead"))?);
-            }
-        }
-        Ok(waiting)
-    }
-
     /// Up to `most` leads of a campaign in the order of their references, behind `after`, consistently; and the last
     /// one's reference, if there may be more.
     pub async fn page_leads(
@@ -712,24 +540,6 @@ impl Table {
             .await;
         Ok(matches!(sent.outcome("make a lead ready again", |_| None)?, Written::Applied(_)))
     }
-
-    /// Moves a ready lead's turn to when its window opens.
-    ///
-    /// Condition: still ready, with this claim its next.
-    pub async fn postpone(&self, next: &ClaimKey, due: Timestamp) -> Result<(), TableError> {
-        let step = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .key("pk", pk(&next.campaign))
-            .key("sk", sk(&next.lead))
-            .update_expression("SET due = :due")
-            .condition_expression("st = :ready AND claims = :before")
-            .expression_attribute_values(":due", due_us(due))
-            .expression_attribute_values(":ready", s("ready"))
-            .expression_attribute_values(":before", n(next.claim - 1));
-        step.send().await.outcome("postpone a lead", |_| None).map(|_| ())
-    }
 }
 
 /// The end of a claim as expressions, but for where the lead stands afterwards.
@@ -829,6 +639,8 @@ impl Settling {
 pub struct Turn {
     /// From when on it is called, or was.
     pub due: Timestamp,
+    /// The turn that it had, if its person was not to be called then and it has waited since.
+    pub put_off_from: Option<Timestamp>,
     /// Where in its campaign's queue it stands.
     pub lane: Lane,
     /// Why its latest call ended, if one has.
@@ -869,8 +681,9 @@ pub(super) fn step_of(written: Written) -> Result<Step, TableError> {
 fn turn_of(item: &Item) -> Result<Turn, TableError> {
     let read = Reader::new(item, "lead");
     Ok(Turn {
-        due: due_of(&read)?,
-        lane: if item.contains_key("cb") { Lane::Callback } else { own_lane(&read)? },
+        due: read.microsecond("due")?,
+        put_off_from: put_off_from(&read)?,
+        lane: if read.has("cb") { Lane::Callback } else { own_lane(&read)? },
         reason: read.text_if("reason")?.map(str::to_owned),
         is_untold: is_untold(&read)?,
     })
@@ -884,20 +697,13 @@ fn own_lane(read: &Reader<'_>) -> Result<Lane, TableError> {
 }
 
 fn callbacks_of(read: &Reader<'_>) -> Result<Callbacks, TableError> {
-    let promise = match read.number_if("cb")? {
-        Some(at) => {
-            let at = Timestamp::from_microsecond(at).map_err(|_| read.error("cb", "is not an instant"))?;
-            Some(Promise { at, claim: read.number("cb_claim")? })
-        }
-        None => None,
+    let promise = match read.has("cb") {
+        true => Some(Promise { at: read.microsecond("cb")?, claim: read.number("cb_claim")? }),
+        false => None,
     };
     let heard = read.text_if("cb_heard")?.unwrap_or_default();
     let heard = heard.split_whitespace().map(str::parse).collect::<Result<_, _>>();
     Ok(Callbacks { promise, heard: heard.map_err(|()| read.error("cb_heard", "does not parse"))? })
-}
-
-fn due_of(read: &Reader<'_>) -> Result<Timestamp, TableError> {
-    Timestamp::from_microsecond(read.number("due")?).map_err(|_| read.error("due", "is not an instant"))
 }
 
 pub(super) fn reference_of(read: &Reader<'_>) -> Result<LeadRef, TableError> {
@@ -915,22 +721,15 @@ fn clock_of(lead: &NewLead) -> String {
     }
 }
 
-fn zone_of(read: &Reader<'_>) -> Result<Option<jiff::tz::TimeZone>, TableError> {
+pub(super) fn zone_of(read: &Reader<'_>) -> Result<Option<jiff::tz::TimeZone>, TableError> {
     let named = read.text_if("tz")?.and_then(|text| text.split(' ').find(|word| !word.starts_with('+')));
     named.map(zone).transpose().map_err(|_| read.error("tz", "is not a known zone"))
 }
 
 /// The number as far as the index shows it.
-fn shown_number(read: &Reader<'_>) -> Result<Option<PhoneNumber>, TableError> {
+pub(super) fn shown_number(read: &Reader<'_>) -> Result<Option<PhoneNumber>, TableError> {
     let number = read.text_if("tz")?.and_then(|text| text.split(' ').find(|word| word.starts_with('+')));
     number.map(str::parse).transpose().map_err(|_| read.error("tz", "has something that is no number"))
-}
-
-fn ready_of(campaign: &CampaignCode, lane: Lane, item: &Item) -> Result<ReadyLead, TableError> {
-    let read = Reader::new(item, "lead");
-    let claims: u32 = read.number("claims")?;
-    let next = ClaimKey { campaign: campaign.clone(), lead: reference_of(&read)?, claim: claims + 1 };
-    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)?, lane })
 }
 
 /// Where a lead's attempts are counted by what they came to; there from the first one on.

@@ -76,6 +76,7 @@ pub mod kpi;
 pub mod leads;
 pub mod ledger;
 pub mod people;
+mod queue;
 pub mod refusals;
 pub mod shards;
 pub mod usage;
