@@ -3,7 +3,7 @@
 //! A list of leads is read, cut and sent piece by piece: memory stays the same however long it is. Each piece is a
 //! campaign message, and a message sent again changes nothing, so after a break the same command adds what is missing.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, bail};
 use headroom::core::campaign::{Message, Spec};
@@ -390,7 +390,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
     ];
     for CampaignStatus { id, state, leads, kpis, .. } in campaigns {
         let calls = leads.dialing + leads.unknown + leads.live;
-        let all = leads.ready + calls + leads.done + leads.failed;
+        let all = leads.all();
         let figures = [all, leads.ready, calls, leads.done, leads.failed].map(|figure| figure.to_string());
         let made = kpis.as_ref().map_or(0, |kpis| kpis.attempts).to_string();
         let answered = kpi::percent(kpis.and_then(|kpis| kpis.connect_rate));
@@ -426,7 +426,7 @@ fn detail(detail: &CampaignDetail) -> Vec<String> {
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let mut lines = vec![format!("{id} is {state}{since}{by}{reason}"), String::new()];
     let calls = leads.dialing + leads.unknown + leads.live;
-    let all = leads.ready + calls + leads.done + leads.failed;
+    let all = leads.all();
     lines.push(format!(
         "  leads     {all}: {} waiting, {calls} in calls, {} reached, {} not",
         leads.ready, leads.done, leads.failed
@@ -478,6 +478,11 @@ async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
     if !json {
         sheet.row(&csv_line(&COLUMNS))?;
     }
+    let shown: CampaignDetail =
+        read(&console.url, operator::get(console, &["campaigns", &args.id], None).await?)?;
+    // Rows that a person sees go by tell enough.
+    let is_seen = args.out.is_none() && std::io::stdout().is_terminal();
+    let progress = Progress::new(*json || is_seen, shown.status.leads.all().into(), "leads");
     let (mut after, mut count) = (None, 0);
     loop {
         let query =
@@ -485,6 +490,7 @@ async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
         let answer = operator::get(console, &["campaigns", &args.id, "results"], Some(query)).await?;
         let Results { leads, next } = read(&console.url, answer)?;
         count += leads.len();
+        progress.show_rows(count as u64);
         for lead in &leads {
             let line = if *json {
                 format!("{}\n", serde_json::to_string(lead)?)
@@ -498,6 +504,7 @@ async fn results(args: &ResultsArgs) -> anyhow::Result<()> {
         }
         after = next;
     }
+    progress.end();
     sheet.end((!json).then(|| format!("{count} leads")))
 }
 

@@ -24,6 +24,7 @@ use crate::campaign::{Place, Refusals, read_campaign};
 use crate::campaign_args::{CheckArgs, CommonArgs};
 use crate::kpi::span;
 use crate::lines::aligned;
+use crate::progress::Progress;
 use crate::{operator, source, why};
 
 /// Leads that are read at once.
@@ -99,7 +100,7 @@ pub(crate) async fn check(
         terms.rests_on.push_str("; the length of calls is as given");
     }
     let law = CallingHours::parse(&terms.hours).context("the console's hours by law cannot be read")?;
-    let Counted { groups, leads, refused } = count(spec, text, list, &law).await?;
+    let Counted { groups, leads, refused } = count(spec, text, list, &law, common.json).await?;
     let timers = Timers::at_speed(terms.speed);
     let numbers: Vec<u64> = groups.iter().map(|group| group.leads).collect();
     let question = Question {
@@ -135,7 +136,13 @@ pub(crate) async fn check(
 }
 
 /// Reads the leads of a campaign file and of a list, and counts them by when they may be called.
-async fn count(spec: &Spec, text: &str, list: Option<&Path>, law: &CallingHours) -> anyhow::Result<Counted> {
+async fn count(
+    spec: &Spec,
+    text: &str,
+    list: Option<&Path>,
+    law: &CallingHours,
+    is_quiet: bool,
+) -> anyhow::Result<Counted> {
     #[derive(Deserialize)]
     struct Whole<'a> {
         #[serde(borrow, default)]
@@ -159,14 +166,17 @@ async fn count(spec: &Spec, text: &str, list: Option<&Path>, law: &CallingHours)
         let name = list.to_string_lossy();
         let format = Format::of(&name)
             .with_context(|| format!("{name} is neither .csv nor .jsonl: its name says how it is read"))?;
-        let (file, _) = source::open(&name).await?;
-        let mut rows = Rows::new(BufReader::with_capacity(256 * 1024, file), format);
+        let (file, length) = source::open(&name).await?;
+        let progress = Progress::new(is_quiet, length, "leads looked at");
+        let mut rows = Rows::new(BufReader::with_capacity(256 * 1024, progress.reads(file)), format);
         while let Some(row) = rows.next_row().context("the list breaks off")? {
             match row.lead {
                 Ok(lead) => counter.add(Place::Line(row.line), lead)?,
                 Err(why) => counter.counted.refused.add(Place::Line(row.line), why),
             }
+            progress.show(counter.counted.leads);
         }
+        progress.end();
     }
     counter.flush()?;
     Ok(counter.counted)

@@ -275,7 +275,7 @@ fn lead_of(columns: &[Column], cells: &[&str]) -> Result<String, String> {
             }
             Column::Field("priority") => {
                 let number = cell.parse::<i64>().map(Value::from);
-                lead.insert("priority".into(), number.unwrap_or_else(|_| cell.into()));
+                lead.insert("priority".into(), number.unwrap_or_else(|_| cell.to_ascii_lowercase().into()));
             }
             Column::Field(field) => {
                 lead.insert((*field).to_owned(), cell.into());
@@ -416,15 +416,14 @@ mod tests {
 
     #[test]
     fn columns_are_fields_by_name_and_variables_else() {
-        let text =
-            "Number,ID,name,TimeZone,plan,\n+14155550100,crm-1,Ada,Europe/Berlin,gold,\n+14155550101,,,,,\n";
+        let text = "Number,ID,name,TimeZone,Priority,plan,\n+14155550100,crm-1,Ada,Europe/Berlin,High,gold,\n+14155550101,,,,,,\n";
         assert_eq!(
             leads(&rows(text, Format::Csv)),
             [
                 (
                     2,
                     json!({ "number": "+14155550100", "id": "crm-1", "name": "Ada", "timezone": "Europe/Berlin",
-                            "variables": { "plan": "gold" } })
+                            "priority": "high", "variables": { "plan": "gold" } })
                 ),
                 (3, json!({ "number": "+14155550101", "variables": { "plan": "" } })),
             ]

@@ -1,4 +1,4 @@
-//! How far a list has been read: a bar on a terminal, a line now and then elsewhere.
+//! How far a list has been read or written: a bar on a terminal, a line now and then elsewhere.
 
 use std::cell::Cell;
 use std::io::{IsTerminal as _, Read};
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Between two plain lines of progress.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How far a list has been read.
+/// How far a list has been read or written.
 pub(crate) struct Progress {
     bar: ProgressBar,
     plain: Option<Cell<Instant>>,
@@ -18,7 +18,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of a list of so many bytes, 0 if nobody knows; nothing is shown where a script reads.
+    /// Of a list of so many bytes, or rows, 0 if nobody knows; nothing is shown where a script reads.
     pub(crate) fn new(is_quiet: bool, length: u64, what: &'static str) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let bar = if is_quiet || !is_terminal || length == 0 {
@@ -48,6 +48,12 @@ impl Progress {
             Some(_) => {}
             None => self.bar.set_message(format!("{done} {}", self.what)),
         }
+    }
+
+    /// So many rows of the list are done, and so much of the bar.
+    pub(crate) fn show_rows(&self, done: u64) {
+        self.bar.set_position(done);
+        self.show(done);
     }
 
     /// Takes the bar away.

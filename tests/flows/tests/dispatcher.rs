@@ -322,6 +322,25 @@ async fn a_wrong_configuration_pauses_the_campaign_and_a_resume_goes_on() {
     assert_eq!(lead(&world, "lead-0").await.attempts, 0, "the refused dials did not count");
 }
 
+/// The claim goes along in three places, and the call tells what Headroom lives on, and what its assistant's tools ask:
+/// without that, they would have no answer.
+#[tokio::test]
+async fn a_dial_says_whose_it_is_and_what_its_call_is_to_tell() {
+    let world = World::start(policy(1, 1, 0)).await.unwrap();
+    world.vapi.answers(201, r#"{"id":"call-a"}"#);
+    invoke(&world, batch(&[campaign(1)])).await;
+    let asked = world.vapi.take_asked();
+    let dial: Value =
+        serde_json::from_str(&asked.iter().find(|asked| asked.path == "/call").unwrap().body).unwrap();
+    let claim = lead(&world, "lead-0").await.claim().to_string();
+    for place in ["/name", "/metadata/reservationId", "/assistantOverrides/metadata/reservationId"] {
+        assert_eq!(dial.pointer(place).and_then(Value::as_str), Some(&*claim), "{place}");
+    }
+    let told = ["status-update", "end-of-call-report", "tool-calls"];
+    let requests = ["transfer-destination-request", "handoff-destination-request"];
+    assert_eq!(dial["assistantOverrides"]["serverMessages"], json!([told.as_slice(), &requests].concat()));
+}
+
 /// A refusal that does not name the customer may be about them all the same: the lead stands behind the others when
 /// its campaign is resumed, and does not pause it for ever.
 #[tokio::test]

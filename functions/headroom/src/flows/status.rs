@@ -290,6 +290,13 @@ pub struct LeadsByState {
     pub failed: u32,
 }
 
+impl LeadsByState {
+    /// All of them.
+    pub fn all(&self) -> u32 {
+        self.ready + self.dialing + self.unknown + self.live + self.done + self.failed
+    }
+}
+
 impl App {
     /// The present figures. Reads the ledger, the campaigns, and the leads that hold lines.
     pub async fn status(&self) -> Result<Status, TableError> {

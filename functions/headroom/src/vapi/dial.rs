@@ -15,6 +15,12 @@ use crate::core::ids::{CallId, ClaimKey, OrgId};
 use crate::core::lead::Lead;
 use crate::core::timers::Timers;
 
+/// What a call has to tell, whatever else its assistant is set to. The rest is much, many times in a call.
+pub const HEARD: [&str; 2] = ["status-update", "end-of-call-report"];
+
+/// What an assistant's tools ask. Told where there is such a tool: without it, the tool would go without an answer.
+const ASKED: [&str; 3] = ["tool-calls", "transfer-destination-request", "handoff-destination-request"];
+
 /// Vapi's figures on the subscription's lines at the creation of a call. Hints: what they count is
 /// documented in two ways, and the ledger decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -155,7 +161,7 @@ fn body(spec: &Spec, lead: &Lead, claim: &ClaimKey) -> serde_json::Value {
     let mut overrides = json!({
         "metadata": metadata,
         "maxDurationSeconds": spec.max_duration_seconds,
-        "serverMessages": ["status-update", "end-of-call-report"],
+        "serverMessages": HEARD.iter().chain(&ASKED).collect::<Vec<_>>(),
     });
     if let Some(variables @ serde_json::Value::Object(_)) = variables {
         overrides["variableValues"] = variables;

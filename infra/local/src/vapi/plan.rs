@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 
+use headroom::vapi::dial::HEARD;
 use headroom::vapi::message::{CALL_BACK, DO_NOT_CALL};
 use reqwest::Url;
 use serde::Serialize;
@@ -69,8 +70,6 @@ pub(crate) struct Plan {
 
 /// Who answers the callers of a number.
 const WHO: [&str; 3] = ["assistantId", "squadId", "workflowId"];
-/// What Headroom lives on.
-const HEARD: [&str; 2] = ["status-update", "end-of-call-report"];
 /// What a tool without a place of its own asks of the server, by the tool's type.
 const ASKED: [(&str, &str); 3] = [
     ("function", "tool-calls"),
