@@ -7,6 +7,7 @@ the command made no table there: tests that ask another engine prove nothing abo
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,8 @@ class Ministack:
 
 
 def main(command):
+    # Whoever ends this ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with Ministack() as aws:
         code = subprocess.run(command, env={**os.environ, "HEADROOM_TEST_ENDPOINT": aws.url}).returncode
         if code != 0:

@@ -42,6 +42,9 @@ LONGEST = 900
 # How long Vapi waits for the answer to an assistant-request, in seconds.
 PATIENCE = 7.5
 ASSISTANT = "0b5d7c1e-0000-4000-8000-00000000b001"
+FUNCTIONS = ("webhook", "dispatcher", "reconciler", "backfill", "console", "announcer")
+# The rule and the queue of whoever listens to the events.
+LISTENER = "listener"
 
 
 class Findings:
@@ -98,14 +101,23 @@ def packages(binaries, findings):
     return zips
 
 
+def statements(policy):
+    """Those of a policy, those under a condition as well."""
+    for statement in policy["Statement"]:
+        chosen = statement.get("Fn::If", [None, statement])[1:]
+        yield from (part for part in chosen if "Action" in part)
+
+
 def loosen(stack):
-    """Asked for several parameters at once, ministack looks for a grant on all there are; AWS judges each by its name. Of
-    an alarm on an expression it knows nothing: there, it is one on the metric that the expression is made of."""
+    """Asked for several parameters at once, ministack looks for a grant on all there are; AWS judges each by its name. To
+    send several messages at once is another action to it; to AWS it is the one of sending. Of an alarm on an expression it knows nothing: there, it is one on the metric that the expression is made of."""
     for resource in stack["Resources"].values():
         for policy in resource.get("Properties", {}).get("Policies", []) if resource["Type"] == "AWS::IAM::Role" else []:
-            for statement in policy["PolicyDocument"]["Statement"]:
+            for statement in statements(policy["PolicyDocument"]):
                 if statement.get("Action") == "ssm:GetParameters":
                     statement["Resource"] = "*"
+                if statement.get("Action") == "sqs:SendMessage":
+                    statement["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
         if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
             parts = resource["Properties"].pop("Metrics")
             measured = next(part["MetricStat"] for part in parts if "MetricStat" in part)
@@ -114,7 +126,7 @@ def loosen(stack):
             }
 
 
-def deploy(aws, template, zips, transform, sim_url):
+def deploy(aws, template, zips, transform, sim_url, bus):
     """The stack's outputs."""
     ssm, s3, stacks = aws.client("ssm"), aws.client("s3"), aws.client("cloudformation")
     for name, value in [("vapi-key", KEY), ("webhook-secrets", SECRET), ("admin-token", TOKEN)]:
@@ -132,13 +144,42 @@ def deploy(aws, template, zips, transform, sim_url):
         StackName=STACK,
         TemplateURL=f"{aws.url}/code/template.json",
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=parameters(sim_url, CAP),
+        Parameters=parameters(sim_url, bus, CAP),
     )
     stack = deployed(stacks, "CREATE")
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def parameters(sim_url, cap):
+def listen(aws):
+    """Has all events of Headroom on the account's bus put into a queue. Returns the bus's ARN and the queue's URL."""
+    sqs, events = aws.client("sqs"), aws.client("events")
+    queue = sqs.create_queue(QueueName=LISTENER)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name=LISTENER, EventPattern=json.dumps({"source": ["headroom"]}), State="ENABLED")
+    events.put_targets(Rule=LISTENER, Targets=[{"Id": LISTENER, "Arn": arn}])
+    return events.describe_event_bus(Name="default")["Arn"], queue
+
+
+def heard(aws, queue, findings):
+    """The events that were told: each lead's end, and the campaign's beginning and end."""
+    sqs, told = aws.client("sqs"), []
+    while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+        told += [json.loads(message["Body"]) for message in messages]
+        for message in messages:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    leads = {event["detail"]["lead"] for event in told if event["detail-type"] == "lead.ended"}
+    names = {event["detail-type"] for event in told}
+    findings.check(
+        len(leads) == LEADS and {"campaign.started", "campaign.finished"} <= names,
+        f"{len(told)} events were told: the ends of {len(leads)} leads, {', '.join(sorted(names))}",
+    )
+    events = aws.client("events")
+    events.remove_targets(Rule=LISTENER, Ids=[LISTENER])
+    events.delete_rule(Name=LISTENER)
+    sqs.delete_queue(QueueUrl=queue)
+
+
+def parameters(sim_url, bus, cap):
     """The stack's parameters, all but the defaults."""
     given = {
         "VapiUrl": sim_url,
@@ -146,6 +187,7 @@ def parameters(sim_url, cap):
         "OutboundCap": str(cap),
         "Headroom": str(HEADROOM),
         "InboundAssistants": f"*={ASSISTANT}",
+        "EventsBusArn": bus,
         # The simulated people live in no zone.
         "CallingHours": "none",
         "TableDeletionProtection": "false",
@@ -166,14 +208,14 @@ def deployed(stacks, how):
         time.sleep(0.2)
 
 
-def redeploy(aws, sim_url, cap):
+def redeploy(aws, sim_url, bus, cap):
     """Deploys the same template with another cap: all functions start anew, in the midst of what they are doing."""
     stacks = aws.client("cloudformation")
     stacks.update_stack(
         StackName=STACK,
         TemplateURL=f"{aws.url}/code/template.json",
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=parameters(sim_url, cap),
+        Parameters=parameters(sim_url, bus, cap),
     )
     deployed(stacks, "UPDATE")
 
@@ -270,11 +312,11 @@ class Campaign:
         return False
 
 
-def deployment(aws, sim_url, campaign, cap, findings, steps, name):
+def deployment(aws, sim_url, bus, campaign, cap, findings, steps, name):
     """Deploys another cap in mid-campaign."""
     live = (asked(f"{sim_url}/sim/truth") or {}).get("live", {}).get("outbound", 0)
     over = campaign.look().over
-    redeploy(aws, sim_url, cap)
+    redeploy(aws, sim_url, bus, cap)
     steps.done(name)
     followed = campaign.reaches(lambda now: now.cap == cap or now.finished, 150) and campaign.cap == cap
     findings.check(
@@ -325,7 +367,7 @@ def outage(aws, endpoint, sim_url, campaign, findings, steps):
     steps.done("DynamoDB away")
 
 
-def run(aws, outputs, endpoint, sim_url, findings, steps):
+def run(aws, outputs, endpoint, sim_url, bus, findings, steps):
     """Sends the campaign and waits for its end, and for the poison in the dead-letter queue; on the way there, what a
     stack meets in its life."""
     sqs = aws.client("sqs")
@@ -337,9 +379,9 @@ def run(aws, outputs, endpoint, sim_url, findings, steps):
     campaign = Campaign(endpoint)
     findings.check(campaign.reaches(lambda now: now.over >= LEADS // 10), "the campaign runs")
     steps.done("campaign's beginning")
-    deployment(aws, sim_url, campaign, LOWERED_CAP, findings, steps, "deployment in mid-campaign")
+    deployment(aws, sim_url, bus, campaign, LOWERED_CAP, findings, steps, "deployment in mid-campaign")
     outage(aws, endpoint, sim_url, campaign, findings, steps)
-    deployment(aws, sim_url, campaign, CAP, findings, steps, "rollback in mid-campaign")
+    deployment(aws, sim_url, bus, campaign, CAP, findings, steps, "rollback in mid-campaign")
     campaign.reaches(lambda now: now.finished)
     # Callers go on ringing in until they are asked not to.
     sent("PUT", f"{sim_url}/sim/traffic", {"inboundPerHour": 0})
@@ -400,7 +442,7 @@ def schedules(aws, findings):
 
 def refusals(aws, findings):
     """No role is too small: nothing that a function asked for was refused."""
-    for function in ("webhook", "dispatcher", "reconciler", "backfill", "console"):
+    for function in FUNCTIONS:
         lines = logs(aws, function)
         refused = [line for line in lines if re.search(r"AccessDenied|not authorized", line)]
         findings.check(
@@ -436,6 +478,8 @@ def tear_down(aws, outputs, findings):
 
 
 def main(template, binaries, vapi_sim, *transform):
+    # Whoever ends this ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     findings, steps = Findings(), Steps()
     zips = packages(binaries, findings)
     steps.done("packages")
@@ -443,7 +487,8 @@ def main(template, binaries, vapi_sim, *transform):
         port = free_port()
         sim_url = f"http://127.0.0.1:{port}"
         steps.done("ministack")
-        outputs = deploy(aws, template, zips, transform, sim_url)
+        bus, listener = listen(aws)
+        outputs = deploy(aws, template, zips, transform, sim_url, bus)
         api = outputs["ConsoleUrl"].removeprefix("http://").split(".")[0]
         # The host that the output names is one that no resolver here knows.
         endpoint = f"{aws.url}/_aws/execute-api/{api}"
@@ -459,7 +504,8 @@ def main(template, binaries, vapi_sim, *transform):
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )
         try:
-            run(aws, outputs, endpoint, sim_url, findings, steps)
+            run(aws, outputs, endpoint, sim_url, bus, findings, steps)
+            heard(aws, listener, findings)
             schedules(aws, findings)
             refusals(aws, findings)
             steps.done("schedules and logs")
