@@ -14,6 +14,7 @@ use headroom::config::{Assistants, Callers, Overflow};
 use headroom::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, NameCode};
 use headroom::core::lead::End;
 use headroom::core::line::{Kind, Lease, LineKey, Token};
+use headroom::core::pacing::Own;
 use headroom::core::pool::{Counts, Policy, Pool, Rule};
 use headroom::core::quota::Quota;
 use headroom::core::reserve::{BucketKey, Reserve};
@@ -147,7 +148,7 @@ async fn dial(
             Lease { key, token: token.in_shard(shard) }
         };
         let leases: Vec<Lease> = (lead..lead + lines.min(room.lines)).map(lease).collect();
-        let own = cap.map(|cap| pool.campaign_share(campaign, cap, item));
+        let own = pool.own_share(campaign, &Own::from(cap), agent.as_slice(), item, now).unwrap();
         let item = pool.for_taking(item, agent.as_slice(), now).unwrap();
         match table.take(&item, campaign, own, &leases, now).await.unwrap() {
             Taken::Granted(_) => return (refused, Ok(leases)),

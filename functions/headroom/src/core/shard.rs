@@ -26,8 +26,10 @@
 //!
 //! An idle line in one item is of no use to a caller in another, so who looks for a line looks at all items, the one
 //! with the most room first. What a share cannot do is lend: with a reserve of 1 over 10 items, the agent's call finds
-//! it idle only in its one item, and counts as shared use in all others. And calls that are counted by the second, by
-//! the day or by batches are begun in one item: they have its lines, and no more.
+//! it idle only in its one item, and counts as shared use in all others. And some calls are begun in one item, have its
+//! lines, and no more: those that are counted by the second, by the day or by batches, and those that are bound by a
+//! number of lines smaller than the number of items. Such a number would be a line here and there, and two that bind
+//! the same call might never meet in an item.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ use super::ids::{CampaignCode, NameCode};
 use super::line::{Kind, Lease};
 use super::pacing::Own;
 use super::pool::{Policy, Pool, Room, Rule, Source, Tally};
+use super::quota::Quota;
 use super::reserve::{BucketKey, Reserves};
 use super::spread::{Range, level};
 use super::unseen::Unseen;
@@ -72,9 +75,9 @@ impl Default for Sizes {
     }
 }
 
-/// The item in which all calls are begun that count in a quota of so many a second or a day: two that meet in one call
-/// have to be counted in the same write.
-const PACED: u8 = 0;
+/// The item in which all calls are begun that count in a quota which is not shared out: two that meet in one call have to
+/// be counted in the same write.
+const WHOLE: u8 = 0;
 
 /// Tokens name an item by one digit to the base 64, and a transaction takes 100.
 const MOST_SHARDS: u32 = 64;
@@ -225,7 +228,9 @@ impl Pool {
     ) -> (&Self, Room) {
         let own = own.into();
         let rooms = self.rooms(campaign, &own, codes, now);
-        let (item, most) = rooms.max_by_key(|(_, room)| room.lines).expect("a ledger has an item");
+        // Where there is none, an item says why in which they are begun.
+        let most = rooms.max_by_key(|(_, room, is_begun)| (room.lines, *is_begun));
+        let (item, most, _) = most.expect("a ledger has an item");
         // One item may rest for longer than the others for an instant.
         let rests = now < self.hold_until;
         (item, if rests { Room { lines: 0, rule: Rule::HoldOff } } else { most })
@@ -274,30 +279,31 @@ impl Pool {
             return 0;
         }
         let rooms = self.rooms(campaign, own, codes, now);
-        let sum = rooms.map(|(_, room)| room.lines).fold(0, u32::saturating_add);
+        let sum = rooms.map(|(_, room, _)| room.lines).fold(0, u32::saturating_add);
         let held = self.come(campaign).0;
         own.lines.map_or(sum, |cap| sum.min(cap.saturating_sub(held)))
     }
 
-    /// The items that lines are taken in, each with a campaign's room in it.
+    /// The items that lines are taken in, each with a campaign's room in it, and whether its calls are begun there.
     fn rooms<'p, 'a>(
         &'p self,
         campaign: &'a CampaignCode,
         own: &'a Own,
         codes: &'a [NameCode],
         now: Timestamp,
-    ) -> impl Iterator<Item = (&'p Self, Room)> {
+    ) -> impl Iterator<Item = (&'p Self, Room, bool)> {
         let room = move |item: &'p Self| match (
             self.own_share(campaign, own, codes, item, now),
             self.for_taking(item, codes, now),
         ) {
-            (Some(own), Some(item)) => {
-                self.beside_others(item.room(campaign, own, codes, now), codes, item.as_ref(), now)
+            (Some(own), Some(of_item)) => {
+                let room = of_item.room(campaign, own, codes, now);
+                (item, self.beside_others(room, codes, &of_item, now), true)
             }
-            (None, _) => Room { lines: 0, rule: Rule::Pace },
-            (_, None) => Room { lines: 0, rule: Rule::Quota },
+            (None, _) => (item, Room { lines: 0, rule: Rule::Pace }, false),
+            (_, None) => (item, Room { lines: 0, rule: Rule::Quota }, true),
         };
-        self.live_items().iter().map(move |item| (item, room(item)))
+        self.live_items().iter().map(room)
     }
 
     /// An item's share of what bounds a campaign alone, whose calls are known by these codes; nothing if none of its
@@ -311,11 +317,11 @@ impl Pool {
         item: &Self,
         now: Timestamp,
     ) -> Option<Own> {
-        if !own.is_in_one_item() {
+        let Some(home) = self.home(campaign, own, codes) else {
             let share = |cap| self.campaign_share(campaign, cap, item);
             return Some(Own { lines: own.lines.map(share), ..*own });
-        }
-        if self.home(campaign, codes) != item.shard.index {
+        };
+        if home != item.shard.index {
             return None;
         }
         let others = self.items().iter().filter(|other| other.shard.index != item.shard.index);
@@ -328,18 +334,29 @@ impl Pool {
         is_done.then(|| Own { lines: own.lines.map(|cap| cap.saturating_sub(elsewhere)), ..*own })
     }
 
-    /// The item in which a campaign with a rate or with batches begins its calls. It differs between campaigns, unless
-    /// their calls count in a paced quota, too: one place has to have both ([`Self::for_taking`]).
-    fn home(&self, campaign: &CampaignCode, codes: &[NameCode]) -> u8 {
-        let is_paced = self.quotas.of(codes).any(|(_, quota)| quota.is_paced());
-        if is_paced { PACED } else { (place(campaign.as_str()) % u32::from(self.shard.live)) as u8 }
+    /// The item in which a campaign begins its calls if it does in one alone: it has a rate, batches or a small cap. It
+    /// differs between campaigns, unless their calls count in a quota that is [whole](Self::is_whole): one place has to
+    /// have both ([`Self::for_taking`]).
+    fn home(&self, campaign: &CampaignCode, own: &Own, codes: &[NameCode]) -> Option<u8> {
+        let live = u32::from(self.shard.live);
+        if self.quotas.of(codes).any(|(_, quota)| self.is_whole(quota)) {
+            return Some(WHOLE);
+        }
+        let is_small = own.lines.is_some_and(|cap| cap < live);
+        (own.is_in_one_item() || is_small).then(|| (place(campaign.as_str()) % live) as u8)
+    }
+
+    /// Whether a quota is not shared out among the items: its calls are counted by time, or not every item would have a
+    /// line of it.
+    fn is_whole(&self, quota: &Quota) -> bool {
+        quota.is_paced() || quota.lines.is_some_and(|lines| lines.get() < self.shard.live.into())
     }
 
     /// An item with its own share of the quotas that calls known by these codes count in; nothing if none of their
     /// lines is to be taken there. Lines are shared out as a campaign's cap is. The calls that begin in a second or a
-    /// day are not: they are begun in the first item alone, and counted there. What was begun today in others, before the
-    /// ledger was spread or the quota had its rate, counts, too. That only falls: each item's revision rises with the
-    /// number of items and with each change of a quota.
+    /// day are not, nor a few lines: they are begun in the first item alone, and counted there. What was begun today in
+    /// others, before the ledger was spread or the quota was as it is, counts, too. That only falls: each item's revision
+    /// rises with the number of items and with each change of a quota.
     pub fn for_taking<'a>(
         &self,
         item: &'a Self,
@@ -353,7 +370,7 @@ impl Pool {
         let mut quotas = item.quotas.clone();
         for (name, quota) in self.quotas.of(codes) {
             let (key, code) = (BucketKey::quota(name), name.code());
-            if quota.is_paced() && item.shard.index != PACED {
+            if self.is_whole(quota) && item.shard.index != WHOLE {
                 return None;
             }
             let first = place(code.as_str()) % live;
@@ -367,8 +384,8 @@ impl Pool {
                 return None;
             }
             if let Some(most) = quota.lines {
-                let share = |index: u8| match quota.is_paced() {
-                    true if index == PACED => most.get(),
+                let share = |index: u8| match self.is_whole(quota) {
+                    true if index == WHOLE => most.get(),
                     true => 0,
                     false => share_of(most.get(), first, index.into(), live),
                 };
@@ -382,8 +399,8 @@ impl Pool {
         Some(Cow::Owned(Self { quotas, ..item.clone() }))
     }
 
-    /// An item's share of a campaign's cap. Even, so that a cap of 3 has one line in each of three items, in others
-    /// for each campaign; less what other items hold beyond their share since the number of items changed. That only
+    /// An item's share of a campaign's cap that is shared out. Even, so that of a cap of 4 over three items one has two
+    /// lines, another one for each campaign; less what other items hold beyond their share since the number of items changed. That only
     /// falls: each item's revision rises with their number, so nobody takes by the old shares any more.
     pub fn campaign_share(&self, campaign: &CampaignCode, cap: u32, item: &Self) -> u32 {
         let live = u32::from(self.shard.live);
@@ -480,6 +497,7 @@ mod tests {
 
     use super::*;
     use crate::core::pool::Tally;
+    use crate::core::quota::Quotas;
     use crate::core::reserve::Reserves;
     use crate::core::spread::{Share, spread};
 
@@ -513,6 +531,54 @@ mod tests {
             prop_assert!(taken <= cap.max(held));
             if held == 0 {
                 prop_assert_eq!(taken, cap);
+            }
+        }
+    }
+
+    fn lines(most: u32) -> Quota {
+        Quota { lines: NonZeroU32::new(most), ..Quota::default() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Whatever bounds a call has a line somewhere: in an empty ledger there is room for one, for as many as the
+        /// smallest of its numbers if all are small, and never for more than it.
+        #[test]
+        fn numbers_that_bind_the_same_call_meet_in_an_item(
+            live in 1_u8..8, campaign in "[a-z]{1,8}", agent in "[a-z]{1,8}", number in "[0-9]{1,8}",
+            cap in proptest::option::of(1_u32..20), quotas in (proptest::option::of(1_u32..20), proptest::option::of(1_u32..20)),
+            is_paced in any::<bool>(), now in 0_i64..1_000_000,
+        ) {
+            let now = Timestamp::from_second(now).expect("in 1970");
+            let policy = Policy::new(500 * u32::from(live), 300 * u32::from(live), 3).expect("lines");
+            let shares = spread(policy, &Reserves::default(), live, &[]);
+            let codes = [NameCode::of(&agent), NameCode::of(&format!("+{number}"))];
+            let mut known = Quotas::default();
+            let named = [agent.clone(), format!("+{number}")].into_iter().zip([quotas.0, quotas.1]);
+            for (name, most) in named.filter_map(|(name, most)| Some((name, most?))) {
+                let rate = is_paced.then_some(NonZeroU32::MIN);
+                let Ok(name) = name.parse() else { continue };
+                known = known.with(name, Quota { per_second: rate, ..lines(most) }).expect("two names");
+            }
+            let item = |(index, share): (usize, &Share)| {
+                let mut item = Pool::new(Policy::new(1, 0, 0).expect("a limit"));
+                (item.policy, item.quotas) = (share.policy, known.clone());
+                (item.shard.index, item.shard.live) = (index as u8, live);
+                item
+            };
+            let items: Vec<Pool> = shares.iter().enumerate().map(item).collect();
+            let mut pool = items[0].clone();
+            pool.shard = Shard { index: 0, live, whole: None, items };
+            let code = CampaignCode::of(&campaign.parse().expect("an id"));
+            let own = Own::from(cap);
+            let room = pool.room_in_all(&code, &own, &codes, now);
+            let bounds: Vec<u32> = cap.into_iter().chain(known.of(&codes).filter_map(|(_, quota)| Some(quota.lines?.get()))).collect();
+            let least = bounds.iter().copied().min().unwrap_or(u32::MAX);
+            prop_assert!(room > 0 && room <= least, "room for {} of {}", room, least);
+            let are_small = !bounds.is_empty() && bounds.iter().all(|bound| *bound < u32::from(live));
+            if are_small && known.of(&codes).all(|(_, quota)| !quota.is_paced()) {
+                prop_assert_eq!(room, least);
             }
         }
     }
