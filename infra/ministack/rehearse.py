@@ -163,10 +163,14 @@ def listen(aws):
 def heard(aws, queue, findings):
     """The events that were told: each lead's end, and the campaign's beginning and end."""
     sqs, told = aws.client("sqs"), []
-    while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
-        told += [json.loads(message["Body"]) for message in messages]
-        for message in messages:
-            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    # The last ones are on their way through two queues and a function.
+    until = time.monotonic() + 60
+    while time.monotonic() < until and "campaign.finished" not in (event["detail-type"] for event in told):
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            told += [json.loads(message["Body"]) for message in messages]
+            for message in messages:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        time.sleep(0.5)
     leads = {event["detail"]["lead"] for event in told if event["detail-type"] == "lead.ended"}
     names = {event["detail-type"] for event in told}
     findings.check(

@@ -395,7 +395,7 @@ async fn new_hours_bring_those_forward_who_were_put_off_by_the_old_ones() {
     let before = ringing.dials().len();
     ringing.after(hours(1)).await;
     assert!(!ringing.called(before).contains(&"+442071234567".to_owned()));
-    ringing.after(SignedDuration::from_mins(10)).await;
+    ringing.after(SignedDuration::from_mins(11)).await;
     assert!(ringing.called(before).contains(&"+442071234567".to_owned()));
 }
 
@@ -422,7 +422,7 @@ async fn new_hours_outlive_whoever_looks_at_the_leads() {
     ringing.world.clock.advance(SignedDuration::from_secs(1));
     let now = ringing.world.clock.now();
     let until = now + ringing.app.timers.settling();
-    let held = table.hold_sweep(&ringing.campaign().await, now, until).await.unwrap().unwrap();
+    table.hold_sweep(&ringing.campaign().await, now, until).await.unwrap().unwrap();
     assert_eq!(ringing.ring().await, 0);
     ringing.after(ringing.app.timers.settling()).await;
     ringing.ring().await;
@@ -438,11 +438,18 @@ async fn new_hours_outlive_whoever_looks_at_the_leads() {
     ringing.after(SignedDuration::from_secs(1)).await;
     ringing.ring().await;
     assert_eq!(ringing.called(1), ["+12125550109", "+12125550101"]);
-    // What the first one says now is said to nobody.
-    let settled = first.new_hours.clone().unwrap();
+    // What whoever goes by the hours of before says is said to nobody, even with the sweep in hand.
     ringing.edit(json!({ "end": "21:30" })).await;
-    table.hours_settled(&first.code, held.sweep.held_until.unwrap(), &settled).await.unwrap();
-    assert!(ringing.campaign().await.new_hours.is_some());
+    ringing.world.clock.advance(SignedDuration::from_secs(1));
+    let now = ringing.world.clock.now();
+    let until = now + hours(1);
+    let last = table.hold_sweep(&ringing.campaign().await, now, until).await.unwrap().unwrap();
+    let (before, settled) = (first.new_hours.clone().unwrap(), last.new_hours.clone().unwrap());
+    table.hours_settled(&last.code, until, &before).await.unwrap();
+    assert_eq!(ringing.campaign().await.new_hours, last.new_hours);
+    assert!(!table.sweep_on(&first, until, until, 1, None).await.unwrap());
+    table.hours_settled(&last.code, until, &settled).await.unwrap();
+    assert_eq!(ringing.campaign().await.new_hours, None);
 }
 
 #[tokio::test]

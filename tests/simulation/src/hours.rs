@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use crate::clock::BEGIN;
-use crate::plan::{Campaign, Change, MOST_SKEW};
+use crate::life::Ask;
+use crate::plan::{Campaign, Change, MOST_SKEW, some_time};
 use crate::promises::{Checked, ensure};
 
 /// Between a process's last look at its clock and the making of the call: a freeze, and the request under way.
@@ -98,6 +99,8 @@ impl Span {
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     spans: Vec<Span>,
+    /// One more, from when somebody asks for it on.
+    added: Option<(Timestamp, Span)>,
     holidays: Vec<Date>,
     /// The clock of all; none for each one's own.
     clock: Option<&'static str>,
@@ -156,8 +159,13 @@ impl Hours {
             _ => Law::None,
         };
         let mut hours = Self { begin: Some(begin), law, asked: BTreeMap::new() };
+        // Drawn apart: what is drawn of the others stays as it was.
+        let w = &mut fastrand::Rng::with_seed(seed ^ 0x001d_e4ed);
         for campaign in campaigns {
-            let asked = some_hours(c, campaign, begins, chaos);
+            let mut asked = some_hours(c, campaign, begins, chaos);
+            if w.bool() && !asked.spans.is_empty() {
+                asked.added = Some(some_addition(w, &asked, campaign, begins, chaos));
+            }
             hours.asked.insert(campaign.id.clone(), asked);
         }
         hours
@@ -187,7 +195,7 @@ impl Hours {
                 continue;
             };
             if !asked.spans.is_empty() {
-                let spans: Vec<Value> = asked.spans.iter().map(|span| span.json()).collect();
+                let spans = spans(&asked.spans);
                 let mut window = json!({ "spans": spans, "timezone": asked.clock.unwrap_or("recipient") });
                 if !asked.holidays.is_empty() {
                     window["holidays"] = asked.holidays.iter().map(ToString::to_string).collect();
@@ -213,6 +221,18 @@ impl Hours {
             }
             *body = message.to_string();
         }
+    }
+
+    /// The windows that are widened in mid-campaign.
+    pub(crate) fn edits(&self) -> impl Iterator<Item = (Duration, Change)> {
+        let begins: Timestamp = self.begin().parse().expect("a constant instant is one");
+        self.asked.iter().filter_map(move |(id, asked)| {
+            let (when, span) = asked.added?;
+            let all: Vec<Span> = asked.spans.iter().copied().chain([span]).collect();
+            let patch = json!({ "window": { "spans": spans(&all) } });
+            let edit = Ask::Edit(patch.as_object().cloned().unwrap_or_default());
+            Some((when.duration_since(begins).unsigned_abs(), Change::Ask(id.clone(), edit)))
+        })
     }
 
     /// Nobody is dialed outside of what is allowed. No window is closed for who is promised a call.
@@ -244,6 +264,8 @@ impl Hours {
                 format!("a lead of {campaign} ended for its window, which has no end")
             });
         };
+        // Who gave it up may not have known of the other hours yet.
+        let asked = &Asked { added: None, ..asked.clone() };
         let mut at = turn.max(now + SignedDuration::try_from(MOST_SKEW).expect("some seconds"));
         while at < end {
             ensure(!self.allows(asked, number, at), "P4", || {
@@ -263,7 +285,9 @@ impl Hours {
         let in_window = asked.spans.is_empty()
             || clocks.iter().all(|zone| {
                 let (today, minute) = wall(at, zone);
-                asked.spans.iter().any(|span| span.shows(today, minute, &asked.holidays))
+                let added = asked.added.filter(|(when, _)| at >= *when).map(|(_, span)| span);
+                let mut spans = asked.spans.iter().copied().chain(added);
+                spans.any(|span| span.shows(today, minute, &asked.holidays))
             });
         in_window
             && self.lawful(number).is_none_or(|spans| {
@@ -297,6 +321,10 @@ impl Hours {
     }
 }
 
+fn spans(spans: &[Span]) -> Vec<Value> {
+    spans.iter().map(|span| span.json()).collect()
+}
+
 /// What the clock on the wall shows: the day, and the minute of it.
 fn wall(at: Timestamp, zone: &str) -> (Date, u16) {
     let zone = TimeZone::get(zone).expect("the zones above are known");
@@ -315,6 +343,25 @@ fn zones(asked: &Asked, number: &str) -> Vec<&'static str> {
         (None, Some(zones)) => zones.to_vec(),
         (None, None) => vec!["UTC"],
     }
+}
+
+/// A span that is added to a window at some time, mostly one that is open then where one of the campaign's people is.
+fn some_addition(
+    w: &mut fastrand::Rng,
+    asked: &Asked,
+    campaign: &Campaign,
+    begins: Timestamp,
+    chaos: Duration,
+) -> (Timestamp, Span) {
+    // Soon, while there are leads that wait.
+    let when = begins + SignedDuration::from_secs(some_time(w, chaos / 4).as_secs() as i64);
+    let zone = match (asked.clock, &campaign.leads[w.usize(0..campaign.leads.len())]) {
+        (Some(zone), _) => zone,
+        (None, (_, number)) => zones(asked, number)[0],
+    };
+    let (_, minute) = wall(when, zone);
+    let start = (minute + DAY - w.u16(0..10)) % DAY;
+    (when, Span { days: 0x7f, start, length: w.u16(3..60) })
 }
 
 /// A window of some minutes around those of the history, in some of its people's zones; a start; and, so that each

@@ -267,6 +267,7 @@ impl Plan {
             changes.extend(more);
         }
         hours.write(&mut changes);
+        changes.extend(hours.edits());
         let sometimes = |c: &mut fastrand::Rng, most: f64| if c.bool() { 0.0 } else { c.f64() * most };
         // More than anybody is called here, so that dials are remembered; who is called too often waits for days.
         let people = &mut fastrand::Rng::with_seed(seed ^ 0x0007_0717);

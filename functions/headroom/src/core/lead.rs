@@ -148,6 +148,8 @@ pub struct ReadyLead {
     pub timezone: Option<TimeZone>,
     /// Where in its campaign's queue it stands.
     pub lane: Lane,
+    /// From when on it is called.
+    pub due: Timestamp,
 }
 
 /// The end of a call, as a webhook or Vapi's list tells it.

@@ -12,6 +12,7 @@
 //!
 //! Nobody is cut off by any of this (P6): it decides about dials that were not made yet.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -147,6 +148,8 @@ impl Act {
 pub const CANCELLED: &str = "cancelled";
 /// What the reasons of leads begin with that found no line.
 pub const NO_LINE: &str = "no line: ";
+/// What the reasons of leads begin with whose dials Vapi refused again and again, in words that blame their campaign.
+pub const REFUSED: &str = "refused: ";
 /// The reason of leads whose window has closed for good.
 pub const WINDOW_CLOSED: &str = "window_closed";
 
@@ -185,6 +188,7 @@ impl Unreached {
             WINDOW_CLOSED => return Some(Self::Window),
             UNKNOWN_REASON => return Some(Self::Unknown),
             reason if reason.starts_with(NO_LINE) => return Some(Self::NoLine),
+            reason if reason.starts_with(REFUSED) => return Some(Self::Setup),
             reason if reason.starts_with("no proof") => return Some(Self::Unknown),
             // Vapi's word on the lead itself is a sentence.
             reason if reason.contains(' ') || reason.starts_with("do_not_call") => return None,
@@ -300,7 +304,7 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
     // As it is kept: what was left out is there with its default.
     let after = serde_json::to_value(&spec).expect("a campaign's fields are texts and numbers");
     let mut changes = Vec::new();
-    changed("", patch, &before, &after, &mut changes);
+    changed("", &before, &after, &mut changes);
     Ok((spec, changes.join(", ")))
 }
 
@@ -308,16 +312,15 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
 /// the other one, they are said in that, so that what it does not name stays as it is.
 fn reword(settings: &mut Value, spec: &Spec, patch: &Map<String, Value>) {
     let part = |name: &str| patch.get(name).and_then(Value::as_object);
-    if let Some(retry) = part("retry").filter(|retry| retry.contains_key("outcomes")) {
-        settings["retry"] = spec.retry.at_length();
-        for (short, outcome) in
-            [("noAnswerAfter", "noAnswer"), ("busyAfter", "busy"), ("voicemail", "voicemail")]
-        {
-            if retry.contains_key(short)
-                && let Some(outcomes) = settings["retry"]["outcomes"].as_object_mut()
-            {
-                outcomes.remove(outcome);
-            }
+    if let Some(retry) = part("retry") {
+        if retry.contains_key("outcomes") {
+            settings["retry"] = spec.retry.at_length();
+        }
+        const SHORT: [(&str, &str); 3] =
+            [("noAnswerAfter", "noAnswer"), ("busyAfter", "busy"), ("voicemail", "voicemail")];
+        if let Some(outcomes) = settings.pointer_mut("/retry/outcomes").and_then(Value::as_object_mut) {
+            let named = SHORT.iter().filter(|(short, _)| retry.contains_key(*short));
+            named.for_each(|(_, outcome)| drop(outcomes.remove(*outcome)));
         }
     }
     if let (Some(window), Some(kept)) = (part("window"), settings["window"].as_object_mut()) {
@@ -330,17 +333,16 @@ fn reword(settings: &mut Value, spec: &Spec, patch: &Map<String, Value>) {
     }
 }
 
-/// What a patch has changed, in words, each setting by its path.
-fn changed(path: &str, patch: &Map<String, Value>, before: &Value, after: &Value, changes: &mut Vec<String>) {
-    for (field, value) in patch {
-        let (was, is) = (&before[field], &after[field]);
-        match value {
-            Value::Object(patch) if was.is_object() && is.is_object() => {
-                changed(&format!("{path}{field}."), patch, was, is, changes);
-            }
-            _ if was != is => changes.push(format!("{path}{field} {} → {}", shown(was), shown(is))),
-            _ => {}
+/// What has changed from one to the other, in words, each setting by its path.
+fn changed(path: &str, before: &Value, after: &Value, changes: &mut Vec<String>) {
+    if let (Some(was), Some(is)) = (before.as_object(), after.as_object()) {
+        let fields: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        for field in fields {
+            let dot = if path.is_empty() { "" } else { "." };
+            changed(&format!("{path}{dot}{field}"), &before[field], &after[field], changes);
         }
+    } else if before != after {
+        changes.push(format!("{path} {} → {}", shown(before), shown(after)));
     }
 }
 
@@ -506,10 +508,29 @@ mod tests {
             json!({ "window": { "days": ["mon"], "start": "09:00", "end": "17:00", "timezone": "UTC" } });
         let (windowed, _) = edit(windowed).expect("good");
         let spans = json!({ "window": { "spans": [{ "start": "10:00", "end": "11:00" }] } });
-        let (after, _) = edited(&windowed, spans.as_object().expect("an object")).expect("good");
+        let (after, what) = edited(&windowed, spans.as_object().expect("an object")).expect("good");
         assert_ne!(after.window, windowed.window);
+        assert!(what.contains("window.end 17:00 → 11:00"), "{what}");
         let one = json!({ "window": { "start": "09:00", "end": "12:00" } });
         assert!(edited(&after, one.as_object().expect("an object")).is_ok());
+        // Said at length, kept in few words; and the other way round.
+        let (after, what) =
+            edit(json!({ "retry": { "outcomes": { "busy": { "after": ["9m"] } } } })).expect("good");
+        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(9)));
+        assert!(what.contains("9m"), "{what}");
+        let (twice, _) =
+            edit(json!({ "retry": { "outcomes": { "busy": { "attempts": 2 } } } })).expect("good");
+        let short = json!({ "retry": { "busyAfter": "5m" } });
+        let (after, what) = edited(&twice, short.as_object().expect("an object")).expect("good");
+        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(5)));
+        assert!(!what.is_empty());
+        // What a setting is reset to is told, though nobody named it.
+        let nine = json!({ "retry": { "busyAfter": "9m" } });
+        let (nine, _) = edit(nine).expect("good");
+        let reset = json!({ "retry": { "outcomes": null }, "maxConcurrency": 5 });
+        let (after, what) = edited(&nine, reset.as_object().expect("an object")).expect("good");
+        assert_eq!(busy(&after), busy(&spec()));
+        assert!(what.contains("maxConcurrency 20 → 5") && what.contains("retry.busyAfter"), "{what}");
         for (patch, part) in [
             (json!({ "assistantId": "b" }), "assistantId cannot be changed"),
             (json!({ "maxDurationSeconds": 60 }), "maxDurationSeconds cannot be changed"),

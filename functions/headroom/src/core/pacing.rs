@@ -72,8 +72,8 @@ impl Own {
         }
     }
 
-    /// Whether its calls are begun in one item of the ledger alone.
-    pub fn is_in_one_item(&self) -> bool {
+    /// Whether its calls are counted by the second or by batches, which one item of the ledger alone can do.
+    pub fn is_counted_by_time(&self) -> bool {
         self.per_second.is_some() || self.batch.is_some()
     }
 

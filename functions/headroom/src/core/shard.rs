@@ -29,7 +29,8 @@
 //! it idle only in its one item, and counts as shared use in all others. And some calls are begun in one item, have its
 //! lines, and no more: those that are counted by the second, by the day or by batches, and those that are bound by a
 //! number of lines smaller than the number of items. Such a number would be a line here and there, and two that bind
-//! the same call might never meet in an item.
+//! the same call might never meet in an item. (A campaign's cap that is edited across that number while two dispatchers
+//! are at it, one on a look of before, may be passed until those calls end.)
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -343,7 +344,7 @@ impl Pool {
             return Some(WHOLE);
         }
         let is_small = own.lines.is_some_and(|cap| cap < live);
-        (own.is_in_one_item() || is_small).then(|| (place(campaign.as_str()) % live) as u8)
+        (own.is_counted_by_time() || is_small).then(|| (place(campaign.as_str()) % live) as u8)
     }
 
     /// Whether a quota is not shared out among the items: its calls are counted by time, or not every item would have a
@@ -446,10 +447,13 @@ impl Pool {
             };
             is(true) && is(false)
         };
-        let even = self.policy.limit().div_ceil(self.shard.live.into());
+        let even = |whole: u32| whole.div_ceil(self.shard.live.into());
         let has_too_much = |item: &Self| {
-            let fair = if item.shard.index < self.shard.live { even } else { 0 };
-            item.policy.limit() > fair && item.counts.total < item.policy.limit()
+            let is = |whole: u32, share: u32, used: u32| {
+                share > if item.shard.index < self.shard.live { even(whole) } else { 0 } && used < share
+            };
+            is(self.policy.limit(), item.policy.limit(), item.counts.total)
+                || is(self.policy.cap(), item.policy.cap(), item.counts.outbound)
         };
         // Shared use had taken what is reserved there now; what has drained since must not be lent once more.
         let is_short = |item: &Self| item.reserves.total() > u64::from(item.policy.limit());

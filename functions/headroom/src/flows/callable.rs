@@ -1,5 +1,6 @@
 //! Which of a campaign's leads may be called now: one rule (`App::opens`), asked when leads are chosen and once more
-//! right before `POST /call`. Those who may be called later are put off until then, so that nothing looks at them before;
+//! right before `POST /call`. Those who may be called later are put off until then, so that no dispatcher
+//! looks at them before;
 //! those who never may be again end as failed, for [`WINDOW_CLOSED`].
 //!
 //! | dies after | what is left | then |
@@ -25,6 +26,9 @@ use super::dispatch::{Dispatch, TIME_TO_END};
 const SPARE_LEADS: usize = 8;
 /// Leads put off at once, or ended on one reading of the index.
 const AT_ONCE: usize = 64;
+/// Leads that came within so long after their campaign keep their order when they are put off to one opening; the first
+/// of the later ones are called so long after it.
+const IN_ORDER: SignedDuration = SignedDuration::from_secs(10);
 /// Where a dial finds that a lead is not to be called any more: the dispatchers have this long to end it before it
 /// would be chosen again.
 const SET_ASIDE: SignedDuration = SignedDuration::from_hours(24);
@@ -94,12 +98,22 @@ impl Dispatch<'_> {
         while self.app.clock.now() + TIME_TO_END < self.until {
             let late = self.app.table.ready_leads_from(&campaign.code, lanes, from, most).await?;
             let late = self.without_lines(late);
+            // Others have changed the campaign, paused it perhaps: the next look shows what that means for its leads.
+            if late.is_empty() || !self.is_as_seen(campaign).await? {
+                return Ok(());
+            }
             // None ended: the index is behind, or those are others' by now.
-            if late.is_empty() || self.end_leads(campaign, late, WINDOW_CLOSED).await? == 0 {
+            if self.end_leads(campaign, late, WINDOW_CLOSED).await? == 0 {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Whether a campaign still runs, by the settings that it was seen with.
+    async fn is_as_seen(&self, seen: &Campaign) -> Result<bool, TableError> {
+        let now = self.app.running(&seen.code).await?;
+        Ok(now.is_some_and(|now| now.revision == seen.revision))
     }
 
     /// Ready leads in these of its lanes that may be called now and hold no line.
@@ -113,7 +127,7 @@ impl Dispatch<'_> {
         // Those that are being dialed may not be claimed yet, and stand before the others until they are.
         let spare = SPARE_LEADS + self.dials.len();
         let (mut page, mut moved) = (wanted, 0);
-        let mut spec = Cow::Borrowed(&campaign.spec);
+        let mut campaign = Cow::Borrowed(campaign);
         while self.app.clock.now() + TIME_TO_END < self.until {
             let ready = self.app.table.ready_leads(&campaign.code, lanes, now, page + spare).await?;
             if ready.is_empty() {
@@ -121,28 +135,33 @@ impl Dispatch<'_> {
             }
             let (mut open, mut later, mut never) = (Vec::new(), Vec::new(), Vec::new());
             for lead in ready {
-                match self.app.opens(&spec, &lead, now) {
+                match self.app.opens(&campaign.spec, &lead, now) {
                     Some(opens) if opens == now => open.push(lead),
                     Some(opens) => later.push((lead, opens)),
                     None => never.push(lead),
                 }
             }
-            // In their order then as well: a microsecond apart.
+            // In their order then as well: as far apart as they came, and those who came as one a microsecond.
             let put_off = (moved..).zip(&later).map(|(place, (lead, opens))| {
-                self.app.table.put_off(&lead.next, now, *opens + SignedDuration::from_micros(place))
+                let behind = lead.due.duration_since(campaign.created).clamp(SignedDuration::ZERO, IN_ORDER);
+                let turn = *opens + behind + SignedDuration::from_micros(place);
+                self.app.table.put_off(&lead.next, now, turn)
             });
             futures::future::try_join_all(put_off).await?;
             moved += later.len() as i64;
-            let never = self.without_lines(never);
-            let ended = self.end_leads(campaign, never, WINDOW_CLOSED).await?;
+            let mut never = self.without_lines(never);
+            if !never.is_empty() && !self.is_as_seen(&campaign).await? {
+                never.clear();
+            }
+            let ended = self.end_leads(&campaign, never, WINDOW_CLOSED).await?;
             let open = self.without_lines(open);
             if !open.is_empty() || (later.is_empty() && ended == 0) {
                 return Ok(open);
             }
             // Many more may be closed. Somebody may have changed its hours, or paused it, meanwhile.
             page = wanted.max(AT_ONCE);
-            let Some(campaign) = self.app.running(&campaign.code).await? else { break };
-            spec = Cow::Owned(campaign.spec);
+            let Some(now) = self.app.running(&campaign.code).await? else { break };
+            campaign = Cow::Owned(now);
         }
         Ok(Vec::new())
     }

@@ -73,8 +73,8 @@ const TRIES: u32 = 10;
 const PAGE: i32 = 1_000;
 /// Leads of them being written at once.
 const WRITES_AT_ONCE: usize = 32;
-/// So long after a change of a campaign's hours nobody puts leads off by the old ones: no look at a campaign is used for
-/// longer, unless its dispatcher is held up.
+/// So long after a change of a campaign's hours nobody puts leads off by the old ones: that is done on no older a look,
+/// unless a dispatcher is held up.
 const NEW_HOURS_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// Two openings are as far apart as that at least. Those who are put off to one are microseconds apart.
 const A_MINUTE: SignedDuration = SignedDuration::from_mins(1);
@@ -184,8 +184,9 @@ impl App {
                 sweep.make_ready(&only, after).await?
             }
             CampaignState::Running => match sweep.campaign.new_hours.clone() {
-                Some(hours) => sweep.bring_forward(hours).await?,
-                None => sweep.let_go().await.map(|()| None)?,
+                // Changed once more since the campaigns were listed: that edit has its own wake-up.
+                Some(hours) if self.is_swept(&sweep.campaign) => sweep.bring_forward(hours).await?,
+                Some(_) | None => sweep.let_go().await.map(|()| None)?,
             },
             CampaignState::Draft
             | CampaignState::Paused { .. }

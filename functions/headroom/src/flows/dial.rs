@@ -15,6 +15,7 @@ use crate::core::campaign::Campaign;
 use crate::core::health::Heard;
 use crate::core::ids::{CallId, ClaimKey};
 use crate::core::lead::{Counts, End, Lead, LeadState, Outcome, after_refusal};
+use crate::core::life::REFUSED;
 use crate::core::line::Lease;
 use crate::core::people::Leave;
 use crate::core::pool::Pool;
@@ -213,7 +214,7 @@ impl App {
                         self.settle_unmade(pool, lead, lease, (&later, &message)).await
                     }
                     over => {
-                        let end = End { reason: Some(message), connected: None };
+                        let end = End { reason: Some(format!("{REFUSED}{message}")), connected: None };
                         self.settle_as(pool, lead, None, &end, &over).await.map(|_| ())
                     }
                 }

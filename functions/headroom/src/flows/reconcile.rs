@@ -230,8 +230,9 @@ impl<'a> Look<'a> {
         self.failed.map_or(Ok(self.pass), Err)
     }
 
-    /// Lines by which the lists differ from the ledger: live calls that hold none, less held ones whose call is over. Lines
-    /// that no list shows, of calls from before it or of dials under way, are not compared.
+    /// Lines by which the lists differ from the ledger: live calls that hold none, or with a minus held ones whose call is
+    /// over, whichever are more; where no webhook arrives, there are as many of both. Lines that no list shows, of calls
+    /// from before it or of dials under way, are not compared, nor are calls that may have come since the ledger was read.
     fn apart(&self) -> i64 {
         let holds = |call: &Call| {
             let claimed = call.claim.as_ref().is_some_and(|claim| holds(self.pool, claim));
@@ -240,9 +241,12 @@ impl<'a> Look<'a> {
                 || self.pool.lines.contains_key(&LineKey::Observed(call.id.clone()))
         };
         let calls = || self.listings.calls();
-        let missed = calls().filter(|call| call.is_live() && call.kind.is_some() && !holds(call)).count();
-        let over = calls().filter(|call| call.has_ended() && holds(call)).count();
-        missed as i64 - over as i64
+        let read = self.now - self.app.timers.clock_skew();
+        let is_old = |call: &Call| call.created.is_some_and(|created| created < read);
+        let is_missed = |call: &&Call| call.is_live() && call.kind.is_some() && is_old(call) && !holds(call);
+        let missed = calls().filter(is_missed).count() as i64;
+        let over = calls().filter(|call| call.has_ended() && holds(call)).count() as i64;
+        if missed >= over { missed } else { -over }
     }
 
     /// Goes through the held lines whose call is in the list, or that have no call yet. Returns the

@@ -387,7 +387,7 @@ impl Table {
     /// The sweep of `seen` has moved so many leads on, and has come to `after`. It is held until `until`, which is the past
     /// for whoever lets go of it. Returns whether it was still held by this holder.
     ///
-    /// Condition: it is held until `held`.
+    /// Condition: it is held until `held`; and its campaign's hours have not been changed again, if it goes by them.
     pub async fn sweep_on(
         &self,
         seen: &Campaign,
@@ -408,7 +408,12 @@ impl Table {
             set.push_str(if is_rerun { ", rerun_after = :after" } else { ", hours_after = :after" });
             update = update.expression_attribute_values(":after", s(after.as_str()));
         }
-        let sent = update.update_expression(set).condition_expression("swept_until = :held").send().await;
+        let mut condition = "swept_until = :held";
+        if let (CampaignState::Running, Some(hours)) = (&seen.state, &seen.new_hours) {
+            condition = "swept_until = :held AND hours_at = :since";
+            update = update.expression_attribute_values(":since", ms(hours.since));
+        }
+        let sent = update.update_expression(set).condition_expression(condition).send().await;
         Ok(matches!(sent.outcome("go on with a sweep", |_| None)?, Written::Applied(_)))
     }
 

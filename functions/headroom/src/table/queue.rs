@@ -5,7 +5,8 @@
 //!
 //! A lead whose person may not be called at its turn is put off: its `due` is moved to when they may be, and `was` keeps
 //! the turn that it had, for an edit of its campaign's hours to give it back. `was_claim` tells for which claim that is:
-//! once it is made, the lead has been dialed, promised a call, or run again since, and `was` is nothing any more.
+//! once it is made or fenced off, the lead has been dialed, promised a call, or run again since, and `was` is nothing any
+//! more.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -248,5 +249,6 @@ fn ready_of(campaign: &CampaignCode, lane: Lane, item: &Item) -> Result<ReadyLea
     let read = Reader::new(item, "lead");
     let claims: u32 = read.number("claims")?;
     let next = ClaimKey { campaign: campaign.clone(), lead: reference_of(&read)?, claim: claims + 1 };
-    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)?, lane })
+    let due = read.microsecond("due")?;
+    Ok(ReadyLead { next, number: shown_number(&read)?, timezone: zone_of(&read)?, lane, due })
 }
