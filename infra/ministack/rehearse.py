@@ -110,7 +110,8 @@ def statements(policy):
 
 def loosen(stack):
     """Asked for several parameters at once, ministack looks for a grant on all there are; AWS judges each by its name. To
-    send several messages at once is another action to it; to AWS it is the one of sending. Of an alarm on an expression it knows nothing: there, it is one on the metric that the expression is made of."""
+    send several messages at once is another action to it; to AWS it is the one of sending. Of an alarm on an expression
+    it knows nothing: there, it is one on the metric that the expression is made of."""
     for resource in stack["Resources"].values():
         for policy in resource.get("Properties", {}).get("Policies", []) if resource["Type"] == "AWS::IAM::Role" else []:
             for statement in statements(policy["PolicyDocument"]):

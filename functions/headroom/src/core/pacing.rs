@@ -6,8 +6,8 @@
 //! the same second's calls or the rest of a batch. Only the ramp's step is moved by a write of its own; who takes by
 //! another step than the ledger's is refused.
 //!
-//! With a ledger of several items, the calls of a campaign with a rate or with batches are begun in one of them. A
-//! ramp's step is on the first item; in the others it holds as of the taker's reading.
+//! With a ledger of several items, the calls of a campaign with a rate or with batches are begun in one of them
+//! ([`super::shard`] has who else's are). A ramp's step is on the first item; in the others it holds as of the taker's reading.
 
 use std::fmt;
 use std::num::NonZeroU32;

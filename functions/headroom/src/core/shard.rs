@@ -401,8 +401,8 @@ impl Pool {
     }
 
     /// An item's share of a campaign's cap that is shared out. Even, so that of a cap of 4 over three items one has two
-    /// lines, another one for each campaign; less what other items hold beyond their share since the number of items changed. That only
-    /// falls: each item's revision rises with their number, so nobody takes by the old shares any more.
+    /// lines, another one for each campaign; less what other items hold beyond their share since the number of items
+    /// changed. That only falls: each item's revision rises with their number, so nobody takes by the old shares any more.
     pub fn campaign_share(&self, campaign: &CampaignCode, cap: u32, item: &Self) -> u32 {
         let live = u32::from(self.shard.live);
         let first = place(campaign.as_str()) % live;

@@ -1,7 +1,6 @@
 //! Which of a campaign's leads may be called now: one rule (`App::opens`), asked when leads are chosen and once more
-//! right before `POST /call`. Those who may be called later are put off until then, so that no dispatcher
-//! looks at them before;
-//! those who never may be again end as failed, for [`WINDOW_CLOSED`].
+//! right before `POST /call`. Those who may be called later are put off until then, so that no dispatcher looks at them
+//! before; those who never may be again end as failed, for [`WINDOW_CLOSED`].
 //!
 //! | dies after | what is left | then |
 //! |---|---|---|

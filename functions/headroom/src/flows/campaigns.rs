@@ -4,8 +4,8 @@
 //! and a dial that was held up reads it again, so a pause or a cancel holds within a second; calls go on (P6).
 //!
 //! Cancelling ends the leads that wait, rerunning makes ready those that failed, new hours bring those forward that were
-//! put off by the old ones: one write for each, of the lead alone,
-//! by whoever dispatches first. A sweep is held for [`crate::core::timers::Timers::settling`] at a time.
+//! put off by the old ones: one write for each, of the lead alone, by whoever dispatches first. A sweep is held for
+//! [`crate::core::timers::Timers::settling`] at a time.
 //!
 //! | dies after | what is left | then |
 //! |---|---|---|
@@ -14,10 +14,10 @@
 //! | all leads, before the figures | the campaign still cancelling or rerunning, none left to move | the same |
 //! | the figures | counters of a campaign that is over on the ledger | the pass takes them off |
 //!
-//! A dispatcher that was held up for longer than [`NEW_HOURS_AFTER`] may put a lead off by the old hours behind the sweep:
-//! it waits until they open. A write of a sweep that is applied minutes late finds the lead in another rerun, or over, and changes nothing; or, if the lead
-//! came in while the rerun was being asked for, makes it ready in a campaign that is over. The pass looks for such leads
-//! for a day.
+//! A dispatcher that was held up for over a second may put a lead off by the old hours behind the sweep: it waits until
+//! they open. A write of a sweep that is applied minutes late finds the lead in another rerun, or over, and changes
+//! nothing; or, if the lead came in while the rerun was being asked for, makes it ready in a campaign that is over. The
+//! pass looks for such leads for a day.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
