@@ -7,7 +7,8 @@
 //! another step than the ledger's is refused.
 //!
 //! With a ledger of several items, the calls of a campaign with a rate or with batches are begun in one of them
-//! ([`super::shard`] has who else's are). A ramp's step is on the first item; in the others it holds as of the taker's reading.
+//! ([`super::shard`] has who else's are). A ramp's step is on the first item; in the others it holds as of the taker's
+//! reading.
 
 use std::fmt;
 use std::num::NonZeroU32;
