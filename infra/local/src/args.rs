@@ -172,8 +172,8 @@ pub(crate) struct ServeArgs {
     /// default; none at another speed than 1, where nobody is called].
     #[arg(long, env = "HEADROOM_CALLING_HOURS")]
     pub(crate) calling_hours: Option<String>,
-    /// Most calls to one person by all campaigns together, within 24 hours and within 30 days: 3/20, or none
-    /// [default: 3/20; none with --speed, a rehearsal in which nobody is called].
+    /// Most calls to one person by all campaigns together, within 24 hours and within 30 days: 3/20, or 3/20/24h with
+    /// how far apart two leads with one number are called (five minutes), or none [default: 3/20; none with --speed, a rehearsal in which nobody is called].
     #[arg(long)]
     pub(crate) calls_per_person: Option<Often>,
     /// Where events are posted to: campaigns that start, are paused and finish, leads that end. https, or http on this

@@ -384,19 +384,21 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows: Vec<Vec<String>> = vec![
-        ["campaign", "state", "leads", "waiting", "in calls", "reached", "not", "calls", "answered"]
+        ["campaign", "state", "leads", "waiting", "in calls", "reached", "not", "calls", "answered", "why"]
             .map(str::to_owned)
             .into(),
     ];
-    for CampaignStatus { id, state, leads, kpis, .. } in campaigns {
+    for CampaignStatus { id, state, leads, kpis, reason, waiting, .. } in campaigns {
+        let waits = waiting.map(|waiting| format!("{} until {}", waiting.what, why::utc(waiting.until)));
+        let why: String = reason.or(waits).unwrap_or_default().chars().take(LONGEST_WHY).collect();
         let calls = leads.dialing + leads.unknown + leads.live;
         let all = leads.all();
         let figures = [all, leads.ready, calls, leads.done, leads.failed].map(|figure| figure.to_string());
         let made = kpis.as_ref().map_or(0, |kpis| kpis.attempts).to_string();
         let answered = kpi::percent(kpis.and_then(|kpis| kpis.connect_rate));
-        rows.push([id, state].into_iter().chain(figures).chain([made, answered]).collect());
+        rows.push([id, state].into_iter().chain(figures).chain([made, answered, why]).collect());
     }
-    for line in aligned(&rows, &[0, 1]) {
+    for line in aligned(&rows, &[0, 1, 9]) {
         println!("{}", line.trim_end());
     }
     Ok(())
@@ -469,6 +471,8 @@ fn detail(detail: &CampaignDetail) -> Vec<String> {
     lines
 }
 
+/// Of why a campaign stands still, a list shows so many characters; `show` has all of it.
+const LONGEST_WHY: usize = 60;
 /// The columns of results.
 const COLUMNS: [&str; 7] = ["id", "number", "outcome", "reason", "attempts", "callId", "dialedAt"];
 

@@ -10,7 +10,7 @@ use crate::args::{ByArgs, ConsoleArgs};
 /// What may be done with campaigns.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum CampaignCommand {
-    /// Begin a campaign, send one more leads, or start one that is a draft.
+    /// Begin a campaign, send more leads to one, or start one that is a draft.
     Start(StartArgs),
     /// Say how long a campaign would take, what bounds it, and whether it fits. Nobody is called.
     Check(CheckArgs),

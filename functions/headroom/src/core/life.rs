@@ -296,9 +296,9 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
         return Err(EditError::Fixed { field, why });
     }
     let before = serde_json::to_value(spec).expect("a campaign's fields are texts and numbers");
-    let mut after = before.clone();
-    reword(&mut after, spec, patch);
-    merge(&mut after, &Value::Object(patch.clone()));
+    let (mut after, mut patch) = (before.clone(), patch.clone());
+    reword(&mut after, spec, &mut patch);
+    merge(&mut after, &Value::Object(patch));
     let text = after.to_string();
     let spec: Spec = serde_json::from_str(&text).map_err(|error| EditError::Bad(plain(&error)))?;
     // As it is kept: what was left out is there with its default.
@@ -309,25 +309,34 @@ pub fn edited(spec: &Spec, patch: &Map<String, Value>) -> Result<(Spec, String),
 }
 
 /// Settings can be said in two ways, and are kept in the shorter one; not both may stand in a message. Where the patch has
-/// the other one, they are said in that, so that what it does not name stays as it is.
-fn reword(settings: &mut Value, spec: &Spec, patch: &Map<String, Value>) {
-    let part = |name: &str| patch.get(name).and_then(Value::as_object);
-    if let Some(retry) = part("retry") {
+/// the other one, both are said alike, so that what it does not name stays as it is.
+fn reword(settings: &mut Value, spec: &Spec, patch: &mut Map<String, Value>) {
+    let names =
+        |part: &Map<String, Value>, field: &str| part.get(field).is_some_and(|value| !value.is_null());
+    if let Some(retry) = patch.get_mut("retry").and_then(Value::as_object_mut) {
         if retry.contains_key("outcomes") {
             settings["retry"] = spec.retry.at_length();
         }
-        const SHORT: [(&str, &str); 3] =
-            [("noAnswerAfter", "noAnswer"), ("busyAfter", "busy"), ("voicemail", "voicemail")];
         if let Some(outcomes) = settings.pointer_mut("/retry/outcomes").and_then(Value::as_object_mut) {
-            let named = SHORT.iter().filter(|(short, _)| retry.contains_key(*short));
-            named.for_each(|(_, outcome)| drop(outcomes.remove(*outcome)));
+            // A delay leaves the number of attempts as it is.
+            for (short, outcome) in [("noAnswerAfter", "noAnswer"), ("busyAfter", "busy")] {
+                if names(retry, short)
+                    && let Some(rule) = outcomes.get_mut(outcome)
+                {
+                    rule["after"] = Value::Array(retry.remove(short).into_iter().collect());
+                }
+            }
+            if names(retry, "voicemail") {
+                outcomes.remove("voicemail");
+            }
         }
     }
-    if let (Some(window), Some(kept)) = (part("window"), settings["window"].as_object_mut()) {
+    let window = patch.get("window").and_then(Value::as_object);
+    if let (Some(window), Some(kept)) = (window, settings["window"].as_object_mut()) {
         const ONE_SPAN: [&str; 3] = ["days", "start", "end"];
-        if window.contains_key("spans") {
+        if names(window, "spans") {
             ONE_SPAN.iter().for_each(|field| drop(kept.remove(*field)));
-        } else if ONE_SPAN.iter().any(|field| window.contains_key(*field)) {
+        } else if ONE_SPAN.iter().any(|field| names(window, field)) {
             kept.remove("spans");
         }
     }
@@ -347,17 +356,20 @@ fn changed(path: &str, before: &Value, after: &Value, changes: &mut Vec<String>)
 }
 
 fn merge(target: &mut Value, patch: &Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (field, value) in patch {
-                if value.is_null() {
-                    target.remove(field);
-                } else {
-                    merge(target.entry(field).or_insert(Value::Null), value);
-                }
-            }
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let target = target.as_object_mut().expect("it is an object by now");
+    for (field, value) in patch {
+        if value.is_null() {
+            target.remove(field);
+        } else {
+            merge(target.entry(field).or_insert(Value::Null), value);
         }
-        (target, patch) => *target = patch.clone(),
     }
 }
 
@@ -520,16 +532,27 @@ mod tests {
         assert!(what.contains("9m"), "{what}");
         let (twice, _) =
             edit(json!({ "retry": { "outcomes": { "busy": { "attempts": 2 } } } })).expect("good");
-        let short = json!({ "retry": { "busyAfter": "5m" } });
+        let short = json!({ "retry": { "busyAfter": "7m" } });
         let (after, what) = edited(&twice, short.as_object().expect("an object")).expect("good");
-        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(5)));
+        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(7)));
+        assert_eq!(after.retry.again(Missed::Busy, 2, 2, 0.0), None, "as many as before");
         assert!(!what.is_empty());
+        // What is taken away in the words that it is not kept in changes nothing.
+        let monday = json!({ "window": { "spans": null, "start": "08:00" } });
+        let (after, what) = edited(&windowed, monday.as_object().expect("an object")).expect("good");
+        assert_ne!(after.window, windowed.window);
+        assert_eq!(what, "window.start 09:00 → 08:00");
+        let nothing = json!({ "retry": { "busyAfter": null } });
+        assert_eq!(edited(&twice, nothing.as_object().expect("an object")), Ok((twice, String::new())));
+        let new =
+            json!({ "window": { "start": "09:00", "end": "17:00", "timezone": "UTC", "holidays": null } });
+        assert!(edit(new).is_ok());
         // What a setting is reset to is told, though nobody named it.
         let nine = json!({ "retry": { "busyAfter": "9m" } });
         let (nine, _) = edit(nine).expect("good");
         let reset = json!({ "retry": { "outcomes": null }, "maxConcurrency": 5 });
         let (after, what) = edited(&nine, reset.as_object().expect("an object")).expect("good");
-        assert_eq!(busy(&after), busy(&spec()));
+        assert_eq!(busy(&after), Some(jiff::SignedDuration::from_mins(15)), "as without a word");
         assert!(what.contains("maxConcurrency 20 → 5") && what.contains("retry.busyAfter"), "{what}");
         for (patch, part) in [
             (json!({ "assistantId": "b" }), "assistantId cannot be changed"),

@@ -11,19 +11,25 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ids::ClaimKey;
 
-/// Most calls to one person, by all campaigns together; without limits calls are not counted at all. Text form: `DAY/MONTH`, such as `3/20`, either of them `-` for
-/// as many as there are; `none` for both.
+/// Most calls to one person, by all campaigns together, and how far apart those of two leads are; without limits calls are
+/// not counted at all. Text form: `DAY/MONTH` or `DAY/MONTH/APART`, such as `3/20` or `3/20/24h`, either number `-` for as
+/// many as there are; `none` for nothing of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Often {
     /// Within any 24 hours.
     pub per_day: Option<NonZeroU32>,
     /// Within any 30 days.
     pub per_month: Option<NonZeroU32>,
+    /// From the call of one lead to that of another with the same number, of another campaign or of its own.
+    pub apart: SignedDuration,
 }
 
 /// Why a text is no [`Often`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or - for no limit, or none")]
+#[error(
+    "most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or - for no limit, perhaps with how far apart \
+     two leads with one number are called, such as 3/20/24h, up to 30 days; or none"
+)]
 pub struct OftenError;
 
 /// Most calls that a limit may allow: each is remembered with the person.
@@ -36,28 +42,35 @@ impl FromStr for Often {
             return Ok(Self::default());
         }
         let (day, month) = text.trim().split_once('/').ok_or(OftenError)?;
+        let (month, apart) =
+            month.split_once('/').map_or((month, None), |(month, apart)| (month, Some(apart)));
+        let apart = apart.map_or(Ok(APART), |text| text.trim().parse().map_err(|_| OftenError))?;
+        if !(SignedDuration::ZERO..=MONTH).contains(&apart) {
+            return Err(OftenError);
+        }
         let most = |text: &str| match text.trim() {
             "-" => Ok(None),
             number => {
                 number.parse().ok().filter(|most: &NonZeroU32| most.get() <= MOST).map(Some).ok_or(OftenError)
             }
         };
-        Ok(Self { per_day: most(day)?, per_month: most(month)? })
+        Ok(Self { per_day: most(day)?, per_month: most(month)?, apart })
     }
 }
 
 impl fmt::Display for Often {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |most: Option<NonZeroU32>| most.map_or_else(|| "-".to_owned(), |most| most.to_string());
-        write!(f, "{}/{}", text(self.per_day), text(self.per_month))
+        write!(f, "{}/{}", text(self.per_day), text(self.per_month))?;
+        if self.apart == APART { Ok(()) } else { write!(f, "/{:#}", self.apart) }
     }
 }
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// How long a call to a person is remembered.
 pub const MONTH: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// Two campaigns that have the same person call them at least so far apart: not both at once, and not one right after
-/// the other.
+/// Two leads with the same number are called at least so far apart if nobody says: not both at once, and not one right
+/// after the other.
 pub const APART: SignedDuration = SignedDuration::from_mins(5);
 
 /// One dial to a person. Text form: epoch milliseconds, a colon, the claim.
@@ -150,7 +163,7 @@ pub enum Leave {
 impl Often {
     /// What is meant if nobody says: 3 in a day, which the strictest states of the USA allow, and 20 in 30 days.
     pub fn usual() -> Self {
-        Self { per_day: NonZeroU32::new(3), per_month: NonZeroU32::new(20) }
+        Self { per_day: NonZeroU32::new(3), per_month: NonZeroU32::new(20), apart: APART }
     }
 
     /// Whether there is a limit that calls are counted for.
@@ -238,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn two_campaigns_are_as_far_apart_as_somebody_wants() {
+        let often: Often = "3/20/24h".parse().expect("limits");
+        let person = Person { dialed: vec![dial("cam-2", 0)], ..Person::default() };
+        let leave = |hours| person.leave(&dial("cam-1", 0).claim, often, often.apart, at(hours));
+        assert_eq!((leave(23), leave(24)), (Leave::From(at(24)), Leave::Given));
+    }
+
+    #[test]
     fn nor_do_two_leads_of_one_campaign() {
         let other = Dialed { claim: "cam-1ihgfedcba1".parse().expect("a claim"), ..dial("cam-1", 0) };
         let person = Person { dialed: vec![other], ..Person::default() };
@@ -266,10 +287,22 @@ mod tests {
 
     #[test]
     fn limits_read_back_and_nonsense_is_refused() {
-        for text in ["3/20", "-/4", "3/-", "-/-"] {
+        for text in ["3/20", "-/4", "3/-", "-/-", "3/20/24h", "-/-/30m"] {
             assert_eq!(text.parse::<Often>().expect("limits").to_string(), text);
         }
-        for bad in ["", "3", "0/3", "3/101", "three/four", "3/4/5", "-1/3"] {
+        for bad in [
+            "",
+            "3",
+            "0/3",
+            "3/101",
+            "three/four",
+            "3/4/5",
+            "-1/3",
+            "3/4/",
+            "3/4/-1h",
+            "3/4/721h",
+            "3/4/1h/1h",
+        ] {
             assert!(bad.parse::<Often>().is_err(), "{bad}");
         }
     }

@@ -143,8 +143,10 @@ impl Dispatch<'_> {
             // In their order then as well: as far apart as they came, and those who came as one a microsecond.
             let put_off = (moved..).zip(&later).map(|(place, (lead, opens))| {
                 let behind = lead.due.duration_since(campaign.created).clamp(SignedDuration::ZERO, IN_ORDER);
-                let turn = *opens + behind + SignedDuration::from_micros(place);
-                self.app.table.put_off(&lead.next, now, turn)
+                let place = SignedDuration::from_micros(place);
+                let turn = *opens + behind + place;
+                let is_open = self.app.opens(&campaign.spec, lead, turn) == Some(turn);
+                self.app.table.put_off(&lead.next, now, if is_open { turn } else { *opens + place })
             });
             futures::future::try_join_all(put_off).await?;
             moved += later.len() as i64;

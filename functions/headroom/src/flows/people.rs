@@ -22,7 +22,7 @@ use super::orgs::Listings;
 use crate::core::ids::{CallId, ClaimKey, OrgId, PhoneNumber};
 use crate::core::lead::{Counts, Lead, Outcome};
 use crate::core::line::Lease;
-use crate::core::people::{APART, Dialed, Leave, ListChange, ListWish, Refused};
+use crate::core::people::{Dialed, Leave, ListChange, ListWish, Refused};
 use crate::core::pool::Pool;
 use crate::logging::chain;
 use crate::table::TableError;
@@ -46,7 +46,7 @@ impl App {
     pub(super) async fn ask_leave(&self, lead: &Lead, now: Timestamp) -> Result<Leave, TableError> {
         let mut known = self.table.read_person(&lead.number).await?;
         for _ in 0..TRIES {
-            let leave = known.leave(&lead.claim(), self.often, self.timers.scaled(APART), now);
+            let leave = known.leave(&lead.claim(), self.often, self.timers.scaled(self.often.apart), now);
             if leave != Leave::Given || !self.often.counts() {
                 return Ok(leave);
             }

@@ -54,7 +54,7 @@ const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
 /// single long call must not make every pass read the calls of hours.
 const LONGEST_LOOK_BACK: SignedDuration = SignedDuration::from_hours(1);
 /// Wake-ups ahead for leads that fall due before the next pass.
-const DUE_WAKES: i32 = 20;
+const DUE_WAKES: u32 = 20;
 /// The longest call that Vapi allows: the bound on calls that Headroom did not start.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(12);
 /// How long a pass goes on telling what has happened: the function's time is up some seconds later.
@@ -137,13 +137,14 @@ impl App {
 
     /// Wakes the dispatcher for the leads that fall due before the next pass.
     async fn wake_when_due(&self, campaign: &Campaign) -> Result<(), TableError> {
-        let now = self.clock.now();
-        let next_pass = now + self.timers.pass_interval();
-        let mut seconds =
-            self.table.due_between(&campaign.code, campaign.lanes, now, next_pass, DUE_WAKES).await?;
-        seconds.dedup_by_key(|due| due.as_second());
-        for due in seconds {
-            self.wake_at(due).await;
+        let mut from = self.clock.now();
+        let next_pass = from + self.timers.pass_interval();
+        for _ in 0..DUE_WAKES {
+            let due = self.table.due_between(&campaign.code, campaign.lanes, from, next_pass, 1).await?;
+            let Some(due) = due.first() else { break };
+            self.wake_at(*due).await;
+            // Whoever else is due in that second is called with them.
+            from = Timestamp::from_second(due.as_second() + 1).unwrap_or(next_pass);
         }
         Ok(())
     }
@@ -232,7 +233,8 @@ impl<'a> Look<'a> {
 
     /// Lines by which the lists differ from the ledger: live calls that hold none, or with a minus held ones whose call is
     /// over, whichever are more; where no webhook arrives, there are as many of both. Lines that no list shows, of calls
-    /// from before it or of dials under way, are not compared, nor are calls that may have come since the ledger was read.
+    /// from before it or of dials under way, are not compared, nor are calls that may have begun, or ended, since the ledger
+    /// was read.
     fn apart(&self) -> i64 {
         let holds = |call: &Call| {
             let claimed = call.claim.as_ref().is_some_and(|claim| holds(self.pool, claim));
@@ -242,10 +244,12 @@ impl<'a> Look<'a> {
         };
         let calls = || self.listings.calls();
         let read = self.now - self.app.timers.clock_skew();
-        let is_old = |call: &Call| call.created.is_some_and(|created| created < read);
-        let is_missed = |call: &&Call| call.is_live() && call.kind.is_some() && is_old(call) && !holds(call);
+        let is_old = |at: Option<Timestamp>| at.is_some_and(|at| at < read);
+        let is_missed =
+            |call: &&Call| call.is_live() && call.kind.is_some() && is_old(call.created) && !holds(call);
+        let is_over = |call: &&Call| call.has_ended() && is_old(call.ended) && holds(call);
         let missed = calls().filter(is_missed).count() as i64;
-        let over = calls().filter(|call| call.has_ended() && holds(call)).count() as i64;
+        let over = calls().filter(is_over).count() as i64;
         if missed >= over { missed } else { -over }
     }
 

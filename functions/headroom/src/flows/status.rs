@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::health::{Health, Needs};
 use crate::core::hours::opens_at;
 use crate::core::ids::{AgentName, OrgName, PoolId};
 use crate::core::lead::{Lead, LeadState};
@@ -263,7 +264,8 @@ impl PaceStatus {
 /// What all of a campaign's leads wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// `start`: the campaign's; `window`: its window, or the hours by law of its leads.
+    /// `start`: the campaign's; `window`: its window, or the hours by law of its leads; `breaker`: what its calls need is
+    /// out of order, and is tried again then.
     #[serde(rename = "for")]
     pub what: String,
     /// When it comes; of a window on the recipients' own clocks, when it opens for the first of them.
@@ -272,6 +274,7 @@ pub struct Waiting {
 
 const START: &str = "start";
 const WINDOW: &str = "window";
+const BREAKER: &str = "breaker";
 
 /// Leads by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -306,9 +309,10 @@ impl App {
         let held_by = held_lines(&pool, &campaigns, &self.orgs);
         let orgs = if self.orgs.is_empty() { Vec::new() } else { by_org(&self.orgs, &held_by) };
         let health = Some(self.health_status(&pool, &campaigns).await?);
+        let known = self.table.read_health().await?;
         let mut shown = Vec::with_capacity(campaigns.len());
         for campaign in &campaigns {
-            let waiting = self.waiting(campaign, now).await?;
+            let waiting = self.waiting(campaign, &known, now).await?;
             shown.push(CampaignStatus::of(campaign, &pool, &active, waiting, &self.timers));
         }
         let pool = PoolStatus {
@@ -325,13 +329,18 @@ impl App {
         let pool = self.table.read_pool().await?;
         let mut claims = held_claims(&pool);
         claims.retain(|claim| claim.campaign == campaign.code);
-        let active = self.table.read_leads(&claims).await?;
-        let waiting = self.waiting(campaign, self.clock.now()).await?;
+        let (active, health) = tokio::try_join!(self.table.read_leads(&claims), self.table.read_health())?;
+        let waiting = self.waiting(campaign, &health, self.clock.now()).await?;
         Ok(CampaignStatus::of(campaign, &pool, &active, waiting, &self.timers))
     }
 
     /// What all of a campaign's leads wait for, if it is their time and not a line.
-    async fn waiting(&self, campaign: &Campaign, now: Timestamp) -> Result<Option<Waiting>, TableError> {
+    async fn waiting(
+        &self,
+        campaign: &Campaign,
+        health: &Health,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>, TableError> {
         if campaign.state != CampaignState::Running {
             return Ok(None);
         }
@@ -346,7 +355,10 @@ impl App {
             let Some(first) = first.first() else { return Ok(None) };
             opens = self.opens(&campaign.spec, first, now);
         }
-        Ok(opens.filter(|opens| *opens != now).map(|until| Waiting { what: WINDOW.into(), until }))
+        let closed = opens.filter(|opens| *opens != now).map(|until| (WINDOW, until));
+        let broken =
+            || health.opens(&Needs::of(&campaign.spec), now, &self.timers).map(|until| (BREAKER, until));
+        Ok(closed.or_else(broken).map(|(what, until)| Waiting { what: what.into(), until }))
     }
 }
 
