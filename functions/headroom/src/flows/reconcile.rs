@@ -54,7 +54,9 @@ const LOOK_BACK: SignedDuration = SignedDuration::from_mins(10);
 /// single long call must not make every pass read the calls of hours.
 const LONGEST_LOOK_BACK: SignedDuration = SignedDuration::from_hours(1);
 /// Wake-ups ahead for leads that fall due before the next pass.
-const DUE_WAKES: u32 = 20;
+const DUE_WAKES: i32 = 20;
+/// Looks for more of them: many who were put off to one opening are due in its first seconds.
+const DUE_LOOKS: usize = 10;
 /// The longest call that Vapi allows: the bound on calls that Headroom did not start.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(12);
 /// How long a pass goes on telling what has happened: the function's time is up some seconds later.
@@ -139,12 +141,17 @@ impl App {
     async fn wake_when_due(&self, campaign: &Campaign) -> Result<(), TableError> {
         let mut from = self.clock.now();
         let next_pass = from + self.timers.pass_interval();
-        for _ in 0..DUE_WAKES {
-            let due = self.table.due_between(&campaign.code, campaign.lanes, from, next_pass, 1).await?;
-            let Some(due) = due.first() else { break };
-            self.wake_at(*due).await;
+        for _ in 0..DUE_LOOKS {
+            let mut due =
+                self.table.due_between(&campaign.code, campaign.lanes, from, next_pass, DUE_WAKES).await?;
+            let are_all = due.len() < DUE_WAKES as usize;
+            due.dedup_by_key(|due| due.as_second());
+            for due in &due {
+                self.wake_at(*due).await;
+            }
             // Whoever else is due in that second is called with them.
-            from = Timestamp::from_second(due.as_second() + 1).unwrap_or(next_pass);
+            let Some(last) = due.last().filter(|_| !are_all) else { break };
+            from = Timestamp::from_second(last.as_second() + 1).unwrap_or(next_pass);
         }
         Ok(())
     }
