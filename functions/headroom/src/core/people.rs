@@ -27,8 +27,8 @@ pub struct Often {
 /// Why a text is no [`Often`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or - for no limit, perhaps with how far apart \
-     two leads with one number are called, such as 3/20/24h, up to 30 days; or none"
+    "most calls to one person are DAY/MONTH, such as 3/20, each 1 to {MOST} or -, or with how far apart two leads are, such \
+     as 3/20/24h; or none"
 )]
 pub struct OftenError;
 
