@@ -15,11 +15,11 @@ from pathlib import Path
 # Which of the structs in config.rs each function reads its environment into. A function's own crate
 # may name no other.
 READS = {
-    "WebhookFunction": {"Access", "Lines", "Callers"},
-    "DispatcherFunction": {"Access", "Lines", "Telling"},
-    "ReconcilerFunction": {"Access", "Lines", "Telling"},
-    "BackfillFunction": {"Access"},
-    "ConsoleFunction": {"Access", "Lines", "Operators"},
+    "WebhookFunction": {"Store", "Access", "Lines", "Callers"},
+    "DispatcherFunction": {"Store", "Access", "Lines", "Telling"},
+    "ReconcilerFunction": {"Store", "Access", "Lines", "Telling"},
+    "BackfillFunction": {"Store", "Access"},
+    "ConsoleFunction": {"Store", "Lines", "Operators"},
     "AnnouncerFunction": {"Listeners"},
 }
 # What each function answers over HTTP, and nothing else is.

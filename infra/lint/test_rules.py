@@ -37,8 +37,11 @@ const EVENTS_SOURCE: &str = "HEADROOM_EVENTS_SOURCE";
 const EVENTS_URL: &str = "HEADROOM_EVENTS_URL";
 const EVENTS_SECRETS: &str = "HEADROOM_EVENTS_SECRETS";
 const EVENTS_BUS: &str = "HEADROOM_EVENTS_BUS";
+impl Store {
+    fn from_env() { TABLE }
+}
 impl Access {
-    fn from_env() { TABLE, VAPI_URL, VAPI_KEY }
+    fn from_env() { VAPI_URL, VAPI_KEY }
 }
 impl Lines {
     fn from_env() { WAKE_QUEUE_URL, LIMIT, CAP, HEADROOM, ADOPT_LIMIT, ORGS, REJECT, CALLING_HOURS, CALLS_PER_PERSON, EVENTS }
@@ -414,7 +417,7 @@ class Planted(unittest.TestCase):
         self.sees(rules.the_environment_is_what_the_code_reads, "DispatcherFunction")
 
     def test_a_variable_that_the_code_newly_reads(self):
-        self.config = self.config.replace("{ TABLE,", "{ TABLE, NEW,") + 'const NEW: &str = "HEADROOM_NEW";'
+        self.config = self.config.replace("{ TABLE }", "{ TABLE, NEW }") + 'const NEW: &str = "HEADROOM_NEW";'
         self.sees(rules.the_environment_is_what_the_code_reads, "BackfillFunction")
 
     def test_a_function_that_newly_reads_more(self):

@@ -1,6 +1,6 @@
 //! The backfill on Lambda: reads the configuration, connects, serves.
 
-use headroom::config::{Access, Environment};
+use headroom::config::{Access, Environment, Store};
 use headroom::core::timers::Timers;
 use headroom::flows::{Clock as _, SystemClock, aws_config, main_pool};
 use headroom::table::Table;
@@ -12,8 +12,9 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     headroom::logging::init_json();
     let aws = aws_config().await;
-    let access = Access::from_env(&Environment::load(&aws).await?)?;
-    let table = Table::new(aws_sdk_dynamodb::Client::new(&aws), &access.table, main_pool());
+    let env = Environment::load(&aws).await?;
+    let (store, access) = (Store::from_env(&env)?, Access::from_env(&env)?);
+    let table = Table::new(aws_sdk_dynamodb::Client::new(&aws), &store.table, main_pool());
     let vapi = Vapi::new(&access.vapi_url, &access.keys.main, Timers::default())?;
     let ((), reached) = tokio::join!(vapi.warm(), table.warm());
     reached?;

@@ -1,7 +1,7 @@
 //! The console on Lambda: reads the configuration, connects, serves.
 
 use console::{Console, escaped_path};
-use headroom::config::{Access, Environment, Lines, Operators};
+use headroom::config::{Environment, Lines, Operators, Store};
 use headroom::flows::{App, aws_config};
 use headroom::inlet::Inlet;
 use lambda_http::request::LambdaRequest;
@@ -13,7 +13,8 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config().await;
     let env = Environment::load(&aws).await?;
     let operators = Operators::from_env(&env)?;
-    let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?;
+    // It asks nothing of Vapi, and has no key.
+    let app = App::connect(&aws, &Store::from_env(&env)?, None, Lines::from_env(&env)?).await?;
     let inlet = Inlet::new(aws_sdk_sqs::Client::new(&aws), operators.campaign_queue_url);
     let console = Console::new(app, operators.token, inlet);
     let handle = service_fn(|request: Request| async { Ok::<_, Error>(console.handle(request).await) });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use headroom::config::{Access, Environment, Lines, Telling};
+use headroom::config::{Access, Environment, Lines, Store, Telling};
 use headroom::flows::{App, aws_config};
 use headroom::outlet::Outlet;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -15,7 +15,8 @@ async fn main() -> Result<(), Error> {
     let env = Environment::load(&aws).await?;
     let outlet =
         Telling::from_env(&env)?.queue_url.map(|url| Outlet::new(aws_sdk_sqs::Client::new(&aws), url));
-    let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?.telling(outlet);
+    let (store, access) = (Store::from_env(&env)?, Access::from_env(&env)?);
+    let app = App::connect(&aws, &store, Some(&access), Lines::from_env(&env)?).await?.telling(outlet);
     let app = Arc::new(app);
     run(service_fn(|LambdaEvent { payload, context }: LambdaEvent<SqsEvent>| {
         let app = app.clone();

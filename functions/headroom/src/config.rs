@@ -193,11 +193,23 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-/// Where the table and Vapi are: what every function needs.
+/// Where the table is.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct Store {
     /// Name of the DynamoDB table.
     pub table: String,
+}
+
+impl Store {
+    /// Reads `HEADROOM_TABLE`.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self { table: env.required(TABLE)?.to_owned() })
+    }
+}
+
+/// Where Vapi is, and by which keys it knows us: for whoever asks it anything.
+#[derive(Debug, Clone)]
+pub struct Access {
     /// Base URL of Vapi's API.
     pub vapi_url: String,
     /// Vapi's private keys.
@@ -245,19 +257,13 @@ impl Keys {
     }
 }
 
-/// The name of the table: `HEADROOM_TABLE`.
-pub fn table_name(env: &Environment) -> Result<&str, ConfigError> {
-    env.required(TABLE)
-}
-
 /// Vapi's own address.
 pub const VAPI: &str = "https://api.vapi.ai";
 
 impl Access {
-    /// Reads `HEADROOM_TABLE`, `HEADROOM_VAPI_URL` (default Vapi's) and `HEADROOM_VAPI_KEY`.
+    /// Reads `HEADROOM_VAPI_URL` (default Vapi's) and `HEADROOM_VAPI_KEY`.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
-            table: env.required(TABLE)?.to_owned(),
             vapi_url: env.optional(VAPI_URL).unwrap_or(VAPI).to_owned(),
             keys: Keys::parse(env.required(VAPI_KEY)?)?,
         })
@@ -676,7 +682,9 @@ mod tests {
 
     #[test]
     fn a_missing_variable_stops_the_function_with_its_name() {
-        let error = Access::from_env(&env(&[(TABLE, "t"), (VAPI_KEY, "")])).expect_err("no key");
+        let error = Store::from_env(&env(&[])).expect_err("no table");
+        assert_eq!(error.to_string(), "HEADROOM_TABLE is not set");
+        let error = Access::from_env(&env(&[(VAPI_KEY, "")])).expect_err("no key");
         assert_eq!(error.to_string(), "HEADROOM_VAPI_KEY is not set");
         let error = Lines::from_env(&env(&[])).expect_err("no queue");
         assert_eq!(error.to_string(), "HEADROOM_WAKE_QUEUE_URL is not set");

@@ -1,7 +1,7 @@
 //! The reconciler on Lambda: reads the configuration, connects, serves. What the schedule sends is
 //! not looked at: a pass takes no hints.
 
-use headroom::config::{Access, Environment, Lines, Telling};
+use headroom::config::{Access, Environment, Lines, Store, Telling};
 use headroom::flows::{App, aws_config};
 use headroom::outlet::Outlet;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -14,7 +14,8 @@ async fn main() -> Result<(), Error> {
     let env = Environment::load(&aws).await?;
     let outlet =
         Telling::from_env(&env)?.queue_url.map(|url| Outlet::new(aws_sdk_sqs::Client::new(&aws), url));
-    let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?.telling(outlet);
+    let (store, access) = (Store::from_env(&env)?, Access::from_env(&env)?);
+    let app = App::connect(&aws, &store, Some(&access), Lines::from_env(&env)?).await?.telling(outlet);
     run(service_fn(|_: LambdaEvent<Value>| async { reconciler::handle(&app).await.map_err(Error::from) }))
         .await
 }

@@ -1,6 +1,6 @@
 //! The webhook on Lambda: reads the configuration, connects, serves.
 
-use headroom::config::{Access, Callers, Environment, Lines};
+use headroom::config::{Access, Callers, Environment, Lines, Store};
 use headroom::flows::{App, aws_config};
 use lambda_http::{Error, Request, run, service_fn};
 use webhook::Webhook;
@@ -11,7 +11,8 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config().await;
     let env = Environment::load(&aws).await?;
     let callers = Callers::from_env(&env)?;
-    let app = App::connect(&aws, &Access::from_env(&env)?, Lines::from_env(&env)?).await?;
+    let (store, access) = (Store::from_env(&env)?, Access::from_env(&env)?);
+    let app = App::connect(&aws, &store, Some(&access), Lines::from_env(&env)?).await?;
     let webhook = Webhook::new(app, callers);
     run(service_fn(|request: Request| async { Ok::<_, Error>(webhook.handle(request).await) })).await
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use headroom::config::{Assistants, Callers, Hook, Keys, OrgSettings, Overflow, Rejects};
+use headroom::config::{Access, Assistants, Callers, Hook, Keys, OrgSettings, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::people::Often;
 use headroom::core::pool::Policy;
@@ -92,8 +92,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let listener_host = events.as_ref().map(|hook| hook.host().to_owned());
     let settings = Settings {
-        vapi_url: args.vapi_url.clone(),
-        keys: Keys::parse(&args.vapi_key)?,
+        vapi: Access { vapi_url: args.vapi_url.clone(), keys: Keys::parse(&args.vapi_key)? },
         orgs: OrgSettings::parse(&args.orgs)?,
         callers: Callers {
             secrets: args.webhook_secrets.into_iter().map(Secret::new).collect(),
@@ -195,8 +194,8 @@ async fn print_usage(args: &UsageArgs) -> anyhow::Result<()> {
         None => {
             let aws = aws_config().await;
             let env = headroom::config::Environment::load(&aws).await?;
-            let name = headroom::config::table_name(&env)?;
-            Table::new(aws_sdk_dynamodb::Client::new(&aws), name, main_pool())
+            let store = headroom::config::Store::from_env(&env)?;
+            Table::new(aws_sdk_dynamodb::Client::new(&aws), store.table, main_pool())
         }
     };
     let hour = jiff::SignedDuration::from_hours(1).as_secs();

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use headroom::config::{Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow, Rejects};
+use headroom::config::{Access, Assistants, Callers, DEFAULT_BUSY_MESSAGE, Keys, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::people::Often;
 use headroom::core::pool::Policy;
@@ -56,8 +56,7 @@ pub(crate) async fn run(args: &RehearsalArgs) -> anyhow::Result<bool> {
         TcpListener::bind("127.0.0.1:0").await?,
     );
     let settings = Settings {
-        vapi_url: sim.url(),
-        keys: Keys::one(key),
+        vapi: Access { vapi_url: sim.url(), keys: Keys::one(key) },
         orgs: Vec::new(),
         callers: Callers {
             secrets: vec![Secret::new(WEBHOOK_SECRET)],

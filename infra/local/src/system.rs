@@ -8,7 +8,7 @@ use std::time::Duration;
 use announcer::Announcer;
 use anyhow::Context as _;
 use console::Console;
-use headroom::config::{Callers, Hook, Keys, Listener, Listeners, OrgSettings, Rejects};
+use headroom::config::{Access, Callers, Hook, Listener, Listeners, OrgSettings, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::people::Often;
 use headroom::core::pool::Policy;
@@ -33,10 +33,8 @@ use crate::server;
 /// What a system is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Vapi's address.
-    pub vapi_url: String,
-    /// Vapi's private keys.
-    pub keys: Keys,
+    /// Where Vapi is, and its private keys.
+    pub vapi: Access,
     /// The organisations of the subscription besides the first key's own.
     pub orgs: Vec<OrgSettings>,
     /// Who is let in and how callers are answered.
@@ -93,16 +91,17 @@ impl System {
         let outlet = settings.events.is_some().then(|| Outlet::new(sqs(), &engines.events_url));
         table.create().await.context("the table could not be made")?;
         table.ensure_pool(settings.policy).await?;
+        let vapi = Vapi::new(&settings.vapi.vapi_url, &settings.vapi.keys.main, timers.clone())?;
         let app = Arc::new(App {
             table,
-            vapi: Vapi::new(&settings.vapi_url, &settings.keys.main, timers.clone())?,
+            vapi: Some(vapi.clone()),
             wake: WakeQueue::new(sqs(), &engines.wake_url),
             clock: Arc::new(SystemClock),
             nonce: random_nonce,
             timers: timers.clone(),
             policy: settings.policy,
             adopt_limit: settings.adopt_limit,
-            orgs: Org::all(&settings.vapi_url, &settings.keys, settings.orgs, &timers)?,
+            orgs: Org::all(Some(&settings.vapi), settings.orgs, &timers)?,
             rejects: settings.rejects,
             memory: Memory::default(),
             calling_hours: settings.calling_hours,
@@ -171,9 +170,9 @@ impl System {
         }));
         let filled = app.clone();
         system.tasks.spawn(every(timers.backfill_interval(), move || {
-            let app = filled.clone();
+            let (app, vapi) = (filled.clone(), vapi.clone());
             async move {
-                if let Err(error) = backfill::handle(&app.table, &app.vapi, app.clock.now()).await {
+                if let Err(error) = backfill::handle(&app.table, &vapi, app.clock.now()).await {
                     tracing::warn!(
                         error = chain(&error),
                         "backfill broke off; the next one goes on from there"

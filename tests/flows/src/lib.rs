@@ -218,7 +218,7 @@ impl World {
         let queue = format!("{}/000000000000/wake", wakes.url);
         let app = App {
             table: Table::new(client.clone(), "none", main_pool()),
-            vapi: Vapi::new(&vapi.url, &Secret::new("key"), timers.clone())?,
+            vapi: Some(Vapi::new(&vapi.url, &Secret::new("key"), timers.clone())?),
             wake: WakeQueue::new(aws_sdk_sqs::Client::new(&local_aws(&wakes.url)), queue),
             clock: clock.clone(),
             nonce: random_nonce,
@@ -244,6 +244,11 @@ impl World {
             sizes: Sizes::default(),
         };
         world.beside(policy).await
+    }
+
+    /// Vapi, as the functions that ask it anything have it.
+    pub fn asked(&self) -> &Vapi {
+        self.app.vapi.as_ref().expect("a world has Vapi's key")
     }
 
     /// The same with items of the ledger of another size.

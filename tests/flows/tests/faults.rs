@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use headroom::config::{Assistants, Callers, Keys, Overflow, Rejects};
+use headroom::config::{Access, Assistants, Callers, Keys, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::pool::Policy;
 use headroom::vapi::Secret;
@@ -36,8 +36,7 @@ async fn campaign(limit: u32, lines: u32, faults: Faults) -> Truth {
     let key = config.api_key.clone();
     let sim = Sim::start(config, TcpListener::bind("127.0.0.1:0").await.expect("a port"));
     let settings = Settings {
-        vapi_url: sim.url(),
-        keys: Keys::one(key),
+        vapi: Access { vapi_url: sim.url(), keys: Keys::one(key) },
         orgs: Vec::new(),
         callers: Callers {
             secrets: vec![Secret::new("secret")],

@@ -64,7 +64,7 @@ impl Ringing {
         world.clock.advance(now.duration_since(world.clock.now()));
         let phone = Arc::new(Phone { clock: world.clock.clone(), dials: Mutex::default() });
         let app = Arc::new(App {
-            vapi: Vapi::over(phone.clone(), world.app.timers.clone()),
+            vapi: Some(Vapi::over(phone.clone(), world.app.timers.clone())),
             calling_hours: CallingHours::parse(law).unwrap(),
             ..world.app.clone()
         });

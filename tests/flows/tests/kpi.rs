@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use flows::{World, policy};
-use headroom::config::{Assistants, Callers, Keys, Overflow, Rejects};
+use headroom::config::{Access, Assistants, Callers, Keys, Overflow, Rejects};
 use headroom::core::hours::CallingHours;
 use headroom::core::ids::ClaimKey;
 use headroom::core::kpi::{Came, Ended};
@@ -60,8 +60,7 @@ async fn campaign(faults: Faults) {
     let key = config.api_key.clone();
     let sim = Sim::start(config, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let settings = Settings {
-        vapi_url: sim.url(),
-        keys: Keys::one(key),
+        vapi: Access { vapi_url: sim.url(), keys: Keys::one(key) },
         orgs: Vec::new(),
         callers: Callers {
             secrets: vec![Secret::new("secret")],

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flows::{World, policy};
-use headroom::config::{Keys, OrgSettings};
+use headroom::config::{Access, Keys, OrgSettings};
 use headroom::core::campaign::CampaignState;
 use headroom::core::ids::CampaignCode;
 use headroom::core::pool::Pool;
@@ -15,7 +15,7 @@ use headroom::core::timers::Timers;
 use headroom::flows::orgs::Org;
 use headroom::flows::{App, SystemClock};
 use headroom::table::ledger::Rest;
-use headroom::vapi::{Secret, Vapi};
+use headroom::vapi::Vapi;
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -63,10 +63,11 @@ impl Scene {
         let sim = Sim::start(config, TcpListener::bind("127.0.0.1:0").await.unwrap());
         let world = World::start(policy(lines, cap, headroom)).await.unwrap();
         let keys = Keys::parse(&format!("{key}, support=support-key")).unwrap();
+        let access = Access { vapi_url: sim.url(), keys };
         let orgs = OrgSettings::parse(&format!("support={SUPPORT}")).unwrap();
         let app = App {
-            vapi: Vapi::new(&sim.url(), &Secret::new(key), timers.clone()).unwrap(),
-            orgs: Org::all(&sim.url(), &keys, orgs, &timers).unwrap(),
+            vapi: Some(Vapi::new(&access.vapi_url, &access.keys.main, timers.clone()).unwrap()),
+            orgs: Org::all(Some(&access), orgs, &timers).unwrap(),
             clock: Arc::new(SystemClock),
             timers,
             ..world.app.clone()

@@ -821,7 +821,7 @@ async fn dialed(world: &World, status: u16, body: String) -> Dialed {
     let (world, claim) = seeded(world, Seed::DialingOurs, &CALL.parse().unwrap()).await;
     let lead = world.state(&claim).await.unwrap().1.unwrap();
     let campaign = world.table().read_campaign(&claim.campaign).await.unwrap().unwrap();
-    let dialed = world.app.vapi.dial(&campaign.spec, &lead, world.clock.now()).await;
+    let dialed = world.asked().dial(&campaign.spec, &lead, world.clock.now()).await;
     let asked = world.vapi.take_asked();
     assert_eq!(asked.len(), 1, "one request, never repeated");
     assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("POST", "/call"));
@@ -894,7 +894,7 @@ async fn every_recorded_call_is_read_back() {
     let call: CallId = CALL.parse().unwrap();
     let get = async |status, file| {
         world.vapi.answers(status, fixture_text(file));
-        world.app.vapi.get_call(&call).await
+        world.asked().get_call(&call).await
     };
     let ended = get(200, "api.get-call.ended.json").await.unwrap().unwrap();
     assert!(ended.has_ended() && !ended.is_live());
@@ -919,7 +919,7 @@ async fn every_recorded_call_is_read_back() {
         ["api.get-call.ended.json", "api.get-call.in-progress.json", "api.get-call.never-connected.json"];
     world.vapi.answers(200, format!("[{}]", calls.map(fixture_text).join(",")));
     let since = "2026-03-26T00:00:00Z".parse().unwrap();
-    let listing = world.app.vapi.list_calls(since).await.unwrap();
+    let listing = world.asked().list_calls(since).await.unwrap();
     assert!(listing.complete);
     let ids: Vec<&str> = listing.calls.iter().map(|call| call.id.as_str()).collect();
     assert_eq!(ids, [CALL, "019d2ad0-6eb1-7aac-9377-0000000000a9"], "each call once");
@@ -931,7 +931,7 @@ async fn recorded_analytics_are_read_as_the_queries_ask_for_them() {
     let world = World::start(policy(10, 7, 3)).await.unwrap();
     let (start, end) = ("2026-03-25T00:00:00Z".parse().unwrap(), "2026-03-27T00:00:00Z".parse().unwrap());
     world.vapi.answers(200, "[]");
-    world.app.vapi.history(start, end).await.unwrap();
+    world.asked().history(start, end).await.unwrap();
     let asked: Value = serde_json::from_str(&world.vapi.take_asked()[0].body).unwrap();
     // The documented request, as part of ours.
     let documented: Value =
@@ -952,7 +952,7 @@ async fn recorded_analytics_are_read_as_the_queries_ask_for_them() {
         answers.push(answer[0].clone());
     }
     world.vapi.answers(200, json!(answers).to_string());
-    let history = world.app.vapi.history(start, end).await.unwrap();
+    let history = world.asked().history(start, end).await.unwrap();
     let peaks: Vec<f64> = history.peaks.iter().map(|row| row.number("concurrency")).collect();
     assert_eq!(peaks, [0.0, 1.0, 1.0]);
     let figures: Vec<_> = history

@@ -64,7 +64,7 @@ use jiff::Timestamp;
 
 pub use self::memory::Memory;
 use self::orgs::Org;
-use crate::config::{Access, Lines, Rejects};
+use crate::config::{Access, Lines, Rejects, Store};
 use crate::core::hours::CallingHours;
 use crate::core::ids::PoolId;
 use crate::core::people::Often;
@@ -98,8 +98,8 @@ impl Clock for SystemClock {
 pub struct App {
     /// The table.
     pub table: Table,
-    /// Vapi.
-    pub vapi: Vapi,
+    /// Vapi, for those who ask it anything.
+    pub vapi: Option<Vapi>,
     /// Wake-ups for the dispatcher.
     pub wake: WakeQueue,
     /// The time.
@@ -161,13 +161,19 @@ pub async fn aws_config() -> SdkConfig {
 }
 
 impl App {
-    /// Connects a function to the world it is configured for, and prepares it.
-    pub async fn connect(aws: &SdkConfig, access: &Access, lines: Lines) -> Result<Self, StartError> {
+    /// Connects a function to the world it is configured for, and prepares it. `access`: to Vapi, if it asks it anything.
+    pub async fn connect(
+        aws: &SdkConfig,
+        store: &Store,
+        access: Option<&Access>,
+        lines: Lines,
+    ) -> Result<Self, StartError> {
         let timers = Timers::default();
-        let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &access.table, main_pool())
+        let table = Table::new(aws_sdk_dynamodb::Client::new(aws), &store.table, main_pool())
             .announcing(lines.announces);
-        let vapi = Vapi::new(&access.vapi_url, &access.keys.main, timers.clone())?;
-        let orgs = Org::all(&access.vapi_url, &access.keys, lines.orgs, &timers)?;
+        let vapi = access.map(|access| Vapi::new(&access.vapi_url, &access.keys.main, timers.clone()));
+        let vapi = vapi.transpose()?;
+        let orgs = Org::all(access, lines.orgs, &timers)?;
         let app = Self {
             table,
             vapi,
@@ -199,7 +205,12 @@ impl App {
     /// invocation says for itself what it could not do, and the pass makes sure of the pool again.
     pub async fn prepare(&self) {
         let ensure = tokio::time::timeout(START_PATIENCE, self.table.ensure_pool(self.policy));
-        let (_, ensured) = tokio::join!(tokio::time::timeout(START_PATIENCE, self.vapi.warm()), ensure);
+        let warm = async {
+            if let Some(vapi) = &self.vapi {
+                vapi.warm().await;
+            }
+        };
+        let (_, ensured) = tokio::join!(tokio::time::timeout(START_PATIENCE, warm), ensure);
         match ensured {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(error = chain(&error), "started without the table"),

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::{App, StartError};
-use crate::config::{ConfigError, Keys, OrgSettings};
+use crate::config::{Access, ConfigError, OrgSettings};
 use crate::core::ids::{CallId, NameCode, OrgId, OrgName};
 use crate::core::pool::Pool;
 use crate::core::timers::Timers;
@@ -26,22 +26,23 @@ pub struct Org {
 }
 
 impl Org {
-    /// The configured organisations, each with Vapi by its key, if there is one.
+    /// The configured organisations, each with Vapi by its key, if `access` has one.
     ///
     /// # Errors
     /// If there is a key for one that is not named.
     pub fn all(
-        vapi_url: &str,
-        keys: &Keys,
+        access: Option<&Access>,
         orgs: Vec<OrgSettings>,
         timers: &Timers,
     ) -> Result<Vec<Self>, StartError> {
         // Its name is not shown: of a mistyped list it may be a piece of a key.
-        if keys.others.keys().any(|key| orgs.iter().all(|org| org.name != *key)) {
+        let mut named = access.iter().flat_map(|access| access.keys.others.keys());
+        if named.any(|key| orgs.iter().all(|org| org.name != *key)) {
             return Err(ConfigError::KeyOfNobody.into());
         }
         let org = |OrgSettings { name, id }| {
-            let vapi = keys.others.get(&name).map(|key| Vapi::new(vapi_url, key, timers.clone()));
+            let key = access.and_then(|access| Some((&access.vapi_url, access.keys.others.get(&name)?)));
+            let vapi = key.map(|(url, key)| Vapi::new(url, key, timers.clone()));
             Ok(Self { name, id, vapi: vapi.transpose()? })
         };
         orgs.into_iter().map(org).collect()
@@ -78,7 +79,7 @@ impl App {
     /// Vapi by the key that a campaign of this organisation dials with, if there is one.
     pub(super) fn vapi_of(&self, org: Option<&OrgName>) -> Option<&Vapi> {
         match org {
-            None => Some(&self.vapi),
+            None => self.vapi.as_ref(),
             Some(name) => self.orgs.iter().find(|org| org.name == *name)?.vapi.as_ref(),
         }
     }
@@ -86,7 +87,7 @@ impl App {
     /// Vapi by every key, the first one's first.
     fn vapis(&self) -> impl Iterator<Item = (Option<&OrgName>, &Vapi)> {
         let others = self.orgs.iter().filter_map(|org| Some((Some(&org.name), org.vapi.as_ref()?)));
-        std::iter::once((None, &self.vapi)).chain(others)
+        self.vapi.iter().map(|vapi| (None, vapi)).chain(others)
     }
 
     /// Whether calls of an organisation are none of this pool's.
@@ -105,7 +106,7 @@ impl App {
         known
     }
 
-    /// A call, whichever organisation it belongs to. `None` only if none of them knows it.
+    /// A call, whichever organisation it belongs to. `None` only if none of them knows it: of those that there is a key of.
     pub(super) async fn get_call(&self, call: &CallId) -> Result<Option<Call>, VapiError> {
         let mut failed = None;
         for (_, vapi) in self.vapis() {

@@ -1,7 +1,7 @@
 //! The environment: what an operator writes into variables and parameters.
 
 use headroom::config::{
-    Access, Callers, ConfigError, Environment, Lines, Listener, Listeners, Operators, Telling,
+    Access, Callers, ConfigError, Environment, Lines, Listener, Listeners, Operators, Store, Telling,
 };
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -112,6 +112,7 @@ fn run(input: &[u8]) -> Outcome {
     let frame = Frame::read(input);
     let environment = Environment::from_lookup(|name| frame.text(name).map(str::to_owned));
     let results = [
+        Store::from_env(&environment).map(|_| ()),
         Access::from_env(&environment).map(|_| ()),
         Lines::from_env(&environment).map(|_| ()),
         Callers::from_env(&environment).map(|_| ()),
