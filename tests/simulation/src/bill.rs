@@ -1,4 +1,4 @@
-//! What Headroom costs on AWS: 1,000 outbound calls, 1,000 callers, and a month in which nobody calls.
+//! What Headroom costs on AWS: 1,000 outbound calls, 1,000 callers, 1,000 web calls, and a month in which nobody calls.
 //!
 //! Histories in which nothing goes wrong, with the template's schedule and settings: the real handlers, each call with the
 //! messages that the simulated Vapi sends of it, and the minute pass beside. Capacity is the engine's own count, a refused
@@ -111,6 +111,8 @@ pub enum Calls {
     Outbound,
     /// Callers', to a number that asks who is to answer.
     Inbound,
+    /// Browsers', to an assistant.
+    Web,
     /// There are none.
     None,
 }
@@ -120,7 +122,7 @@ const TALK: f64 = 60.0;
 
 /// The history of about so many calls on so many lines.
 fn plan(calls: Calls, lines: u32, count: u32) -> Plan {
-    let inbound = if calls == Calls::Inbound { count } else { 0 };
+    let only = |kind| if calls == kind { f64::from(count) } else { 0.0 };
     let people = if calls == Calls::Outbound { count } else { 0 };
     let leads = (0..people).map(|n| (format!("crm-{n:06}"), format!("+1415{:07}", 5_000_000 + n)));
     let campaign = Campaign {
@@ -136,8 +138,8 @@ fn plan(calls: Calls, lines: u32, count: u32) -> Plan {
     };
     let hours = match calls {
         Calls::Outbound => f64::from(count) * 1.5 * TALK / f64::from(lines) / 3600.0 + 0.5,
-        // As many callers at once as half of the lines.
-        Calls::Inbound => f64::from(count) * TALK / (0.5 * f64::from(lines)) / 3600.0,
+        // As many at once as half of the lines.
+        Calls::Inbound | Calls::Web => f64::from(count) * TALK / (0.5 * f64::from(lines)) / 3600.0,
         Calls::None => 6.0,
     };
     let send = Change::Send(campaign.message(&campaign.leads));
@@ -158,7 +160,8 @@ fn plan(calls: Calls, lines: u32, count: u32) -> Plan {
             ..Telephony::default()
         },
         traffic: Traffic {
-            inbound_per_hour: f64::from(inbound) / hours,
+            inbound_per_hour: only(Calls::Inbound) / hours,
+            web_per_hour: only(Calls::Web) / hours,
             ask_assistant: true,
             ..Traffic::default()
         },
@@ -356,11 +359,13 @@ pub struct Most {
 }
 
 /// What is promised.
-pub const MOST: [Most; 4] = [
-    Most { calls: Calls::Outbound, lines: 10, writes: 9.1 },
-    Most { calls: Calls::Outbound, lines: 100, writes: 12.5 },
+pub const MOST: [Most; 6] = [
+    Most { calls: Calls::Outbound, lines: 10, writes: 9.0 },
+    Most { calls: Calls::Outbound, lines: 100, writes: 12.0 },
     Most { calls: Calls::Inbound, lines: 10, writes: 5.0 },
     Most { calls: Calls::Inbound, lines: 100, writes: 7.1 },
+    Most { calls: Calls::Web, lines: 10, writes: 3.1 },
+    Most { calls: Calls::Web, lines: 100, writes: 5.1 },
 ];
 
 /// What taking a campaign in asks for, before any call of it begins.

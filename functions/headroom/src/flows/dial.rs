@@ -168,7 +168,9 @@ impl App {
                     self.wake_at(self.clock.now()).await;
                 }
                 self.weigh(dial, told, &limits).await?;
-                let org = org.filter(|_| pool.org.is_none() && campaign.spec.org.is_none());
+                let org = org.filter(|_| {
+                    pool.org.is_none() && campaign.spec.org.is_none() && self.memory.is_first_to_tell_org()
+                });
                 self.table.note_vapi(org.as_ref(), changed_limit(limits, known_limit)).await
             }
             Dialed::OverLimit { call, limits } => {

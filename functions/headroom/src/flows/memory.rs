@@ -5,6 +5,7 @@
 //! moved; what it can do wrong is to let a lead wait that came to the index late, for those seconds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,9 +17,12 @@ use crate::core::pool::{Pool, Tally};
 /// How long it is believed that nobody of a campaign is to be called.
 const DRY_FOR: SignedDuration = SignedDuration::from_secs(10);
 
-/// What is known of the campaigns.
+/// What is known of the campaigns, and what was said already.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<HashMap<CampaignCode, Known>>>);
+pub struct Memory {
+    campaigns: Arc<Mutex<HashMap<CampaignCode, Known>>>,
+    has_told_org: Arc<AtomicBool>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -40,7 +44,7 @@ struct Dry {
 
 impl Memory {
     fn of<T>(&self, campaign: &CampaignCode, with: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.campaigns.lock().unwrap_or_else(PoisonError::into_inner);
         with(known.entry(campaign.clone()).or_default())
     }
 
@@ -83,9 +87,15 @@ impl Memory {
         self.of(campaign, |known| known.explained.is_some_and(|(from, until)| (from..until).contains(&now)))
     }
 
+    /// Whether this is the first time that the organisation of Vapi's key is heard of, of all dials on a hundred lines that
+    /// begin at once. What is not written then is written by the next pass.
+    pub(super) fn is_first_to_tell_org(&self) -> bool {
+        !self.has_told_org.swap(true, Ordering::Relaxed)
+    }
+
     /// Forgets all but these.
     pub(super) fn keep(&self, campaigns: &[Campaign]) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.campaigns.lock().unwrap_or_else(PoisonError::into_inner);
         // Rarely: a list is longer than what is known of it as long as nothing was left over.
         if known.len() > campaigns.len() {
             known.retain(|code, _| campaigns.iter().any(|campaign| campaign.code == *code));
