@@ -20,7 +20,7 @@ lint() {
 lint "the template as written" "$root/infra/template.yaml"
 lint "the template as plain CloudFormation" "$work/template.json"
 
-echo "rules: each sees its planted mistakes"
+echo "rules and deployment: each sees its planted mistakes"
 "$tools/python" -m unittest discover --start-directory "$here" --pattern "test_*.py"
 
 echo "rules: the template"

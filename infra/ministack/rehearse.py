@@ -2,15 +2,19 @@
 it all down again. In the middle of the campaign the stack is deployed anew with another cap, the webhook loses its
 DynamoDB for a while, and the deployment is rolled back.
 
-Usage: rehearse.py TEMPLATE BINARIES VAPI_SIM TRANSFORM ...
+Usage: rehearse.py [--earlier FOLDER] TEMPLATE BINARIES VAPI_SIM TRANSFORM ...
 
-TEMPLATE: infra/template.yaml. BINARIES: a folder with NAME/bootstrap for each function. VAPI_SIM: the simulated
+TEMPLATE: infra/template.yaml. BINARIES: a folder with NAME/bootstrap or NAME for each function. VAPI_SIM: the simulated
 Vapi's program. TRANSFORM ...: what turns the template into plain CloudFormation, given TEMPLATE, OUT and CODE.
+--earlier: a folder with the template.yaml and the functions of an earlier release. It begins the campaign; then the
+dispatcher and the reconciler are today's and the others are not; the deployment in mid-campaign is of today's, and the
+rollback goes back to that release, which ends it.
 
 IAM is enforced: each function has what its role allows and nothing else. What holds is said, and the exit code is 0
 only if all of it did. Only what this started is ended.
 """
 
+import argparse
 import io
 import json
 import os
@@ -30,9 +34,14 @@ from ministack import Ministack, free_port
 STACK = "rehearsal"
 KEY, SECRET, TOKEN = "rehearsal-key", "rehearsal-secret", "rehearsal-token"
 LINES, CAP, HEADROOM = 10, 7, 3
+# Callers in an hour.
+CALLERS = 300
 # What a deployment in mid-campaign lowers the cap to, until it is rolled back.
 LOWERED_CAP = 4
-LEADS = 100
+# Leads of the campaign, and with two releases, which takes longer.
+LEADS, LEADS_OF_TWO = 100, 220
+# A pass of the minute, and what it began.
+A_PASS = 70
 CAMPAIGN = "rehearsal"
 # The C library of Lambda's Amazon Linux 2023.
 GLIBC = (2, 34)
@@ -43,6 +52,8 @@ LONGEST = 900
 PATIENCE = 7.5
 ASSISTANT = "0b5d7c1e-0000-4000-8000-00000000b001"
 FUNCTIONS = ("webhook", "dispatcher", "reconciler", "backfill", "console", "announcer")
+# Those that are replaced first, where two releases work beside each other.
+REPLACED_FIRST = ("dispatcher", "reconciler")
 # The rule and the queue of whoever listens to the events.
 LISTENER = "listener"
 
@@ -80,11 +91,9 @@ def glibc_of(program):
 def packages(binaries, findings):
     """The zip of each function, by its name."""
     zips = {}
-    for name in sorted(os.listdir(binaries)):
-        path = os.path.join(binaries, name, "bootstrap")
-        if not os.path.isfile(path):
-            continue
-        with open(path, "rb") as file:
+    for name in FUNCTIONS:
+        path = os.path.join(binaries, name)
+        with open(os.path.join(path, "bootstrap") if os.path.isdir(path) else path, "rb") as file:
             program = file.read()
         machine, version = MACHINES.get(struct.unpack_from("<H", program, 18)[0]), glibc_of(program)
         findings.check(
@@ -127,23 +136,28 @@ def loosen(stack):
             }
 
 
-def deploy(aws, template, zips, transform, sim_url, bus):
-    """The stack's outputs."""
-    ssm, s3, stacks = aws.client("ssm"), aws.client("s3"), aws.client("cloudformation")
-    for name, value in [("vapi-key", KEY), ("webhook-secrets", SECRET), ("admin-token", TOKEN)]:
-        ssm.put_parameter(Name=f"/headroom/{name}", Value=value, Type="SecureString")
-    s3.create_bucket(Bucket="code")
+def upload(aws, release, template, zips, transform):
+    """The URL of a release's template, which speaks of the code beside it."""
+    s3 = aws.client("s3")
     for name, packed in zips.items():
-        s3.put_object(Bucket="code", Key=f"{name}.zip", Body=packed)
-    plain = os.path.join(aws.folder.name, "template.json")
-    subprocess.run([*transform, template, plain, "s3://code/{name}.zip"], check=True)
+        s3.put_object(Bucket="code", Key=f"{release}/{name}.zip", Body=packed)
+    plain = os.path.join(aws.folder.name, f"{release}.json")
+    subprocess.run([*transform, template, plain, f"s3://code/{release}/{{name}}.zip"], check=True)
     with open(plain, encoding="utf-8") as file:
         stack = json.load(file)
     loosen(stack)
-    s3.put_object(Bucket="code", Key="template.json", Body=json.dumps(stack).encode())
+    s3.put_object(Bucket="code", Key=f"{release}/template.json", Body=json.dumps(stack).encode())
+    return f"{aws.url}/code/{release}/template.json"
+
+
+def deploy(aws, release, sim_url, bus):
+    """The stack's outputs."""
+    ssm, stacks = aws.client("ssm"), aws.client("cloudformation")
+    for name, value in [("vapi-key", KEY), ("webhook-secrets", SECRET), ("admin-token", TOKEN)]:
+        ssm.put_parameter(Name=f"/headroom/{name}", Value=value, Type="SecureString")
     stacks.create_stack(
         StackName=STACK,
-        TemplateURL=f"{aws.url}/code/template.json",
+        TemplateURL=release,
         Capabilities=["CAPABILITY_IAM"],
         Parameters=parameters(sim_url, bus, CAP),
     )
@@ -161,7 +175,7 @@ def listen(aws):
     return events.describe_event_bus(Name="default")["Arn"], queue
 
 
-def heard(aws, queue, findings):
+def heard(aws, queue, size, findings):
     """The events that were told: each lead's end, and the campaign's beginning and end."""
     sqs, told = aws.client("sqs"), []
     # The last ones are on their way through two queues and a function.
@@ -175,7 +189,7 @@ def heard(aws, queue, findings):
     leads = {event["detail"]["lead"] for event in told if event["detail-type"] == "lead.ended"}
     names = {event["detail-type"] for event in told}
     findings.check(
-        len(leads) == LEADS and {"campaign.started", "campaign.finished"} <= names,
+        len(leads) == size and {"campaign.started", "campaign.finished"} <= names,
         f"{len(told)} events were told: the ends of {len(leads)} leads, {', '.join(sorted(names))}",
     )
     events = aws.client("events")
@@ -213,12 +227,12 @@ def deployed(stacks, how):
         time.sleep(0.2)
 
 
-def redeploy(aws, sim_url, bus, cap):
-    """Deploys the same template with another cap: all functions start anew, in the midst of what they are doing."""
+def redeploy(aws, release, sim_url, bus, cap):
+    """Deploys a release with another cap: all functions start anew, in the midst of what they are doing."""
     stacks = aws.client("cloudformation")
     stacks.update_stack(
         StackName=STACK,
-        TemplateURL=f"{aws.url}/code/template.json",
+        TemplateURL=release,
         Capabilities=["CAPABILITY_IAM"],
         Parameters=parameters(sim_url, bus, cap),
     )
@@ -249,8 +263,13 @@ def sent(method, url, body=None, **headers):
     return status, text, time.monotonic() - began
 
 
-def messages():
-    """The campaign, in two messages, one of which comes twice; and one that nobody can read."""
+def call_in(sim_url, callers):
+    """Has so many people an hour call in from now on."""
+    sent("PUT", f"{sim_url}/sim/traffic", {"inboundPerHour": callers})
+
+
+def messages(size):
+    """The campaign of so many leads, in two messages, one of which comes twice; and one that nobody can read."""
     campaign = {
         "id": CAMPAIGN,
         "assistantId": ASSISTANT,
@@ -258,7 +277,7 @@ def messages():
         "agent": "renewals",
         "retry": {"maxAttempts": 2, "noAnswerAfter": "5s", "busyAfter": "5s"},
     }
-    leads = [{"id": f"lead-{n}", "number": f"+1555555{n:04}"} for n in range(LEADS)]
+    leads = [{"id": f"lead-{n}", "number": f"+1555555{n:04}"} for n in range(size)]
     halves = [json.dumps({"campaign": campaign, "leads": half}) for half in (leads[::2], leads[1::2])]
     return [*halves, halves[0], "no campaign at all"]
 
@@ -279,8 +298,8 @@ def depth(aws, url):
 class Campaign:
     """How the campaign stands, as the console tells it from time to time."""
 
-    def __init__(self, endpoint):
-        self.url = f"{endpoint}/status"
+    def __init__(self, endpoint, size):
+        self.url, self.size = f"{endpoint}/status", size
         self.until = time.monotonic() + LONGEST
         self.status, self.leads, self.finished, self.lines, self.told = None, {}, False, None, 0.0
 
@@ -317,16 +336,33 @@ class Campaign:
         return False
 
 
-def deployment(aws, sim_url, bus, campaign, cap, findings, steps, name):
-    """Deploys another cap in mid-campaign."""
+def beside(aws, campaign, findings, steps):
+    """Today's dispatcher and reconciler on one table with the other functions of the earlier release, for a while."""
+    functions, over = aws.client("lambda"), campaign.look().over
+    for name in REPLACED_FIRST:
+        functions.update_function_code(
+            FunctionName=f"{STACK}-{name}", S3Bucket="code", S3Key=f"today/{name}.zip"
+        )
+    wanted, until = over + campaign.size // 10, time.monotonic() + A_PASS
+    campaign.reaches(lambda now: time.monotonic() > until and now.over >= wanted or now.finished, 2 * A_PASS)
+    findings.check(
+        wanted <= campaign.over < campaign.size,
+        f"beside the earlier release's other functions, today's {' and '.join(REPLACED_FIRST)} brought "
+        f"{campaign.over - over} leads to their end",
+    )
+    steps.done("two releases beside each other")
+
+
+def deployment(aws, release, sim_url, bus, campaign, cap, findings, steps, name):
+    """Deploys a release with another cap in mid-campaign."""
     live = (asked(f"{sim_url}/sim/truth") or {}).get("live", {}).get("outbound", 0)
     over = campaign.look().over
-    redeploy(aws, sim_url, bus, cap)
+    redeploy(aws, release, sim_url, bus, cap)
     steps.done(name)
     followed = campaign.reaches(lambda now: now.cap == cap or now.finished, 150) and campaign.cap == cap
     findings.check(
-        followed and over < LEADS,
-        f"{name}: {over} of {LEADS} leads were over and {live} of them in calls, the cap is {campaign.cap}",
+        followed and over < campaign.size,
+        f"{name}: {over} of {campaign.size} leads were over and {live} of them in calls, the cap is {campaign.cap}",
     )
     steps.done(f"until the cap is {cap}")
 
@@ -337,6 +373,9 @@ def outage(aws, endpoint, sim_url, campaign, findings, steps):
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     gone = {**variables, "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{free_port()}"}
     over = campaign.look().over
+    # Where AWS lets a function that is changed come to its end, ministack kills it, with whomever it is answering.
+    call_in(sim_url, 0)
+    time.sleep(PATIENCE)
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": gone})
     # A caller whom the simulated Vapi knows, and one whose answer is looked at here. Both find functions that start anew.
     before = asked(f"{sim_url}/sim/truth")
@@ -350,6 +389,7 @@ def outage(aws, endpoint, sim_url, campaign, findings, steps):
     ):
         said.append(sent("POST", f"{endpoint}/vapi", {"message": message}, x_vapi_secret=SECRET))
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+    call_in(sim_url, CALLERS)
     for what, (status, text, seconds) in (("first, with its start,", said[0]), ("next", said[2])):
         findings.check(
             status == 200 and json.loads(text).get("assistantId") == ASSISTANT and seconds < PATIENCE,
@@ -359,9 +399,9 @@ def outage(aws, endpoint, sim_url, campaign, findings, steps):
     truth = asked(f"{sim_url}/sim/truth")
     turned_away = truth["refusedByUs"] - before["refusedByUs"]
     findings.check(
-        truth["assistantRequests"] > before["assistantRequests"] and turned_away == 0 and over < LEADS,
+        truth["assistantRequests"] > before["assistantRequests"] and turned_away == 0 and over < campaign.size,
         f"{truth['assistantRequests'] - before['assistantRequests']} callers asked meanwhile, {turned_away} turned away; "
-        f"{over} of {LEADS} leads were over",
+        f"{over} of {campaign.size} leads were over",
     )
     noted = sum("caller answered without a line on the ledger" in line for line in logs(aws, "webhook"))
     findings.check(noted >= 2, f"{noted} times that is an error in the log")
@@ -372,24 +412,27 @@ def outage(aws, endpoint, sim_url, campaign, findings, steps):
     steps.done("DynamoDB away")
 
 
-def run(aws, outputs, endpoint, sim_url, bus, findings, steps):
-    """Sends the campaign and waits for its end, and for the poison in the dead-letter queue; on the way there, what a
-    stack meets in its life."""
+def run(aws, outputs, endpoint, sim_url, bus, releases, size, findings, steps):
+    """Sends a campaign of so many leads and waits for its end, and for the poison in the dead-letter queue; on the way
+    there, what a stack meets in its life. `releases`: the one that is deployed, and the one that comes after it."""
+    earlier, today = releases
     sqs = aws.client("sqs")
     queue, dead = outputs["CampaignQueueUrl"], outputs["CampaignDeadQueueUrl"]
     # Five deliveries of what cannot be read would take half an hour.
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "10"})
-    for body in messages():
+    for body in messages(size):
         sqs.send_message(QueueUrl=queue, MessageBody=body)
-    campaign = Campaign(endpoint)
-    findings.check(campaign.reaches(lambda now: now.over >= LEADS // 10), "the campaign runs")
+    campaign = Campaign(endpoint, size)
+    findings.check(campaign.reaches(lambda now: now.over >= size // 10), "the campaign runs")
     steps.done("campaign's beginning")
-    deployment(aws, sim_url, bus, campaign, LOWERED_CAP, findings, steps, "deployment in mid-campaign")
+    if earlier != today:
+        beside(aws, campaign, findings, steps)
+    deployment(aws, today, sim_url, bus, campaign, LOWERED_CAP, findings, steps, "deployment in mid-campaign")
     outage(aws, endpoint, sim_url, campaign, findings, steps)
-    deployment(aws, sim_url, bus, campaign, CAP, findings, steps, "rollback in mid-campaign")
+    deployment(aws, earlier, sim_url, bus, campaign, CAP, findings, steps, "rollback in mid-campaign")
     campaign.reaches(lambda now: now.finished)
     # Callers go on ringing in until they are asked not to.
-    sent("PUT", f"{sim_url}/sim/traffic", {"inboundPerHour": 0})
+    call_in(sim_url, 0)
     campaign.reaches(lambda now: now.lines == 0 and depth(aws, dead) == 1 and depth(aws, queue) == 0)
     steps.done("campaign's end")
     finished, lines, leads = campaign.finished, campaign.lines, campaign.leads
@@ -399,8 +442,8 @@ def run(aws, outputs, endpoint, sim_url, bus, findings, steps):
     twice = [name for name, times in truth["dialsByName"].items() if times > 1]
     outbound = [call for call in truth["calls"] if call["kind"] == "outbound" and call["heldLine"]]
     ended_unheard = [call for call in truth["calls"] if call["heldLine"] and call["endedWebhookAtMs"] is None]
-    findings.check(finished and done + failed == LEADS, f"{done} of {LEADS} leads reached, {failed} not, none left")
-    findings.check(len(truth["dials"]) == LEADS, f"{len(truth['dials'])} people were called, {len(outbound)} times")
+    findings.check(finished and done + failed == size, f"{done} of {size} leads reached, {failed} not, none left")
+    findings.check(len(truth["dials"]) == size, f"{len(truth['dials'])} people were called, {len(outbound)} times")
     findings.check(not twice, f"{len(twice)} attempts rang twice")
     findings.check(
         truth["peakOutbound"] <= CAP, f"{truth['peakOutbound']} lines at most for outbound, of {CAP} it may have"
@@ -482,18 +525,25 @@ def tear_down(aws, outputs, findings):
     findings.check(not any(left), f"{sum(map(len, left))} functions, queues, rules, roles and tables left")
 
 
-def main(template, binaries, vapi_sim, *transform):
+def main(given):
     # Whoever ends this ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     findings, steps = Findings(), Steps()
-    zips = packages(binaries, findings)
+    zips = packages(given.binaries, findings)
+    before = packages(given.earlier, findings) if given.earlier else None
+    size = LEADS_OF_TWO if before else LEADS
     steps.done("packages")
     with Ministack(AUTH="true") as aws:
         port = free_port()
         sim_url = f"http://127.0.0.1:{port}"
         steps.done("ministack")
         bus, listener = listen(aws)
-        outputs = deploy(aws, template, zips, transform, sim_url, bus)
+        aws.client("s3").create_bucket(Bucket="code")
+        earlier = today = upload(aws, "today", given.template, zips, given.transform)
+        if before:
+            template = os.path.join(given.earlier, "template.yaml")
+            earlier = upload(aws, "earlier", template, before, given.transform)
+        outputs = deploy(aws, earlier, sim_url, bus)
         api = outputs["ConsoleUrl"].removeprefix("http://").split(".")[0]
         # The host that the output names is one that no resolver here knows.
         endpoint = f"{aws.url}/_aws/execute-api/{api}"
@@ -501,16 +551,16 @@ def main(template, binaries, vapi_sim, *transform):
         hurry(aws)
         sim = subprocess.Popen(
             [
-                vapi_sim, "--listen", f"127.0.0.1:{port}", "--lines", str(LINES), "--api-key", KEY,
+                given.vapi_sim, "--listen", f"127.0.0.1:{port}", "--lines", str(LINES), "--api-key", KEY,
                 "--webhook", f"{endpoint}/vapi", "--webhook-secret", SECRET, "--webhook-lost", "0.1",
                 "--ring-seconds", "1,3", "--talk-seconds-mean", "5",
-                "--inbound-per-hour", "300", "--inbound-talk-seconds-mean", "5", "--ask-assistant",
+                "--inbound-per-hour", str(CALLERS), "--inbound-talk-seconds-mean", "5", "--ask-assistant",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )
         try:
-            run(aws, outputs, endpoint, sim_url, bus, findings, steps)
-            heard(aws, listener, findings)
+            run(aws, outputs, endpoint, sim_url, bus, (earlier, today), size, findings, steps)
+            heard(aws, listener, size, findings)
             schedules(aws, findings)
             refusals(aws, findings)
             steps.done("schedules and logs")
@@ -529,5 +579,16 @@ def main(template, binaries, vapi_sim, *transform):
     return 1 if findings.broken else 0
 
 
+def given():
+    """What the command line gives."""
+    parser = argparse.ArgumentParser(description="Rehearses a deployment; see the beginning of this file.")
+    parser.add_argument("--earlier", metavar="FOLDER")
+    parser.add_argument("template")
+    parser.add_argument("binaries")
+    parser.add_argument("vapi_sim")
+    parser.add_argument("transform", nargs=argparse.REMAINDER)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(given()))
