@@ -29,20 +29,22 @@ def fail(words):
     sys.exit("An error occurred " + words)
 
 if program == "sam":
-    state["stack"] = True
+    state["stack"] = given("--stack-name")
 elif said[:2] == ["sts", "get-caller-identity"]:
     print("123456789012")
 elif said[:2] == ["lambda", "get-account-settings"]:
     print(state["concurrency"])
 elif said[:2] == ["cloudformation", "describe-stacks"]:
-    if not state["stack"]:
-        fail("(ValidationError): Stack with id headroom does not exist")
+    if state["stack"] != given("--stack-name"):
+        fail("(ValidationError): Stack with id " + given("--stack-name") + " does not exist")
     if "Outputs" in given("--query"):
         print("https://example.com/vapi")
     else:
         for name, value in state["parameters"].items():
             print(name + "\\t" + value)
 elif said[:2] == ["ssm", "get-parameter"]:
+    if state.get("denied"):
+        fail("(AccessDeniedException) when calling the GetParameter operation")
     if given("--name") not in state["secrets"]:
         fail("(ParameterNotFound) when calling the GetParameter operation")
     print(given("--name"))
@@ -69,7 +71,7 @@ class Deploying(unittest.TestCase):
         tools = self.folder / "target" / "infra" / "cargo-lambda"
         tools.mkdir(parents=True)
         tools.joinpath("installed.txt").write_bytes(ROOT.joinpath("infra/cargo-lambda/requirements.txt").read_bytes())
-        self.there(stack=False, concurrency=1000, parameters={}, secrets={})
+        self.there(stack=None, concurrency=1000, parameters={}, secrets={})
 
     def there(self, **state):
         self.folder.joinpath("state").write_text(json.dumps(state), "utf-8")
@@ -117,14 +119,14 @@ class Deploying(unittest.TestCase):
 
     def test_the_second_time_secrets_and_parameters_stay(self):
         secrets = {f"/headroom/{name}": ["SecureString", name] for name in ("vapi-key", "webhook-secrets", "admin-token")}
-        self.there(stack=True, concurrency=10, parameters={"SmallConcurrency": "false"}, secrets=secrets)
+        self.there(stack="headroom", concurrency=10, parameters={"SmallConcurrency": "false"}, secrets=secrets)
         done = self.deploy(key=None)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.secrets, secrets)
         self.assertEqual(self.overrides(), [])
 
     def test_a_small_account_leaves_room_for_webhooks(self):
-        self.there(stack=False, concurrency=10, parameters={}, secrets={})
+        self.there(stack=None, concurrency=10, parameters={}, secrets={})
         self.assertEqual(self.deploy().returncode, 0)
         self.assertEqual(self.overrides(), ["SmallConcurrency=true"])
 
@@ -132,15 +134,29 @@ class Deploying(unittest.TestCase):
         self.assertEqual(self.deploy("EventsUrl=https://example.com/events").returncode, 0)
         self.assertIn("/headroom/events-secrets", self.secrets)
 
+    def test_so_does_whoever_had_them_posted_before(self):
+        self.there(stack="headroom", concurrency=1000, parameters={"EventsUrl": "https://example.com"}, secrets={})
+        self.assertEqual(self.deploy().returncode, 0)
+        self.assertIn("/headroom/events-secrets", self.secrets)
+
+    def test_a_secret_that_nobody_may_read_is_not_made_anew(self):
+        self.there(stack=None, concurrency=1000, parameters={}, secrets={}, denied=True)
+        done = self.deploy()
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("does not say whether it has /headroom/vapi-key", done.stderr)
+        self.assertEqual((self.secrets, self.calls("sam")), ({}, []))
+
     def test_values_reach_sam_whole_and_empty_ones_too(self):
         self.assertEqual(self.deploy("BusyMessage=Please call 'again'.", "EventsUrl=").returncode, 0)
         self.assertEqual(self.overrides(), [r"BusyMessage='Please\ call\ \'again\'.'", "EventsUrl=''"])
 
-    def test_another_stack_has_secrets_of_its_own(self):
+    def test_another_stack_has_secrets_and_parameters_of_its_own(self):
+        self.there(stack="headroom", concurrency=10, parameters={"SmallConcurrency": "false"}, secrets={})
         self.assertEqual(self.deploy("--stack", "staging", "VapiKeyParameter=/staging/vapi-key").returncode, 0)
         self.assertEqual(self.secrets["/staging/vapi-key"], ["SecureString", KEY])
         (said,) = self.calls("sam")
         self.assertEqual(said[said.index("--stack-name") + 1], "staging")
+        self.assertEqual(self.overrides(), ["VapiKeyParameter='/staging/vapi-key'", "SmallConcurrency=true"])
 
     def test_without_a_key_and_somebody_to_ask_nothing_is_deployed(self):
         done = self.deploy(key=None)

@@ -300,7 +300,7 @@ class Campaign:
 
     def __init__(self, endpoint, size):
         self.url, self.size = f"{endpoint}/status", size
-        self.until = time.monotonic() + LONGEST
+        self.until = time.monotonic() + LONGEST * size / LEADS
         self.status, self.leads, self.finished, self.lines, self.told = None, {}, False, None, 0.0
 
     def look(self):
@@ -320,7 +320,7 @@ class Campaign:
     def cap(self):
         return self.status and self.status["pools"][0]["cap"]
 
-    def reaches(self, what, seconds=LONGEST):
+    def reaches(self, what, seconds=float("inf")):
         """Waits until `what` holds of the campaign. Whether it came to that in time."""
         until = min(self.until, time.monotonic() + seconds)
         # A stack that never says how it is will not say so later.

@@ -111,8 +111,10 @@ impl Services {
         all.insert("AWS_LAMBDA_FUNCTION_NAME".into(), format!("figures-{function}"));
         all.insert("HEADROOM_WAKE_QUEUE_URL".into(), queue("wake"));
         all.insert("HEADROOM_CAMPAIGN_QUEUE_URL".into(), queue("campaigns"));
-        if function == "announcer" {
+        if matches!(function, "announcer" | "console") {
             all.insert("HEADROOM_VAPI_KEY".into(), String::new());
+        }
+        if function == "announcer" {
             all.insert("HEADROOM_EVENTS".into(), "true".into());
             all.insert("HEADROOM_EVENTS_SOURCE".into(), queue("events"));
             all.insert("HEADROOM_EVENTS_BUS".into(), "default".into());
