@@ -16,8 +16,9 @@
 //! | `CampaignsPaused` | reconciler | campaigns that Headroom paused by itself, until somebody mends the cause |
 //! | `AdaptedCap` `LoweredLines` `OpenBreakers` | reconciler | outbound's health |
 //! | `LinesByCeiling` | reconciler | lines freed without proof of their call's end |
-//! | `CallersRefused` by `Rule` | webhook | callers who found no line, or (`assistant`) nobody to answer them |
+//! | `CallersRefused` by `Rule` | webhook | callers who found no line, or (`assistant`) nobody to answer them, or called another organisation (`organisation`) |
 //! | `CallersBlocked` | webhook, reconciler | callers whom Vapi itself turned away |
+//! | `CallersUnanswered` | reconciler | callers of whom Vapi asked here, and had no answer it could use |
 //! | `WebhookUnauthenticated` | webhook | requests without the secret |
 //! | `WebhookMs` | webhook | from a message's coming to its answer |
 //! | `OutboundWaits` by `Rule` | dispatcher | campaigns that an invocation left waiting |

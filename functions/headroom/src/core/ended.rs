@@ -207,6 +207,13 @@ impl Dependency {
     }
 }
 
+/// Whether a caller ended with it because the server that was to say who answers did not, or said what Vapi could not use.
+/// A busy message and a forwarding are answers.
+pub fn is_unanswered(reason: &str) -> bool {
+    let answers = ["returned-error", "returned-forwarding-phone-number"];
+    reason.strip_prefix("assistant-request-").is_some_and(|what| !answers.contains(&what))
+}
+
 /// Whether a reason is a number's limit of calls a day, which the next day (UTC) lifts.
 pub fn is_daily_limit(reason: &str) -> bool {
     reason == "call.start.error-vapi-number-outbound-daily-limit"

@@ -238,6 +238,7 @@ impl App {
                 org.id = event.org.as_ref().map(|org| org.as_str()),
                 "caller refused: of another organisation; if it shares the lines, name it in HEADROOM_ORGS"
             );
+            tracing::trace!(target: METRICS, CallersRefused = 1_u32, Rule = "organisation");
             return Ok(refusal());
         }
         let Some(assistant) = callers.assistants.of(event.number.as_deref()) else {

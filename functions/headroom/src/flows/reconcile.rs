@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::core::campaign::{Campaign, CampaignState};
+use crate::core::ended::is_unanswered;
 use crate::core::ids::{CallId, CampaignCode, ClaimKey, LeadRef, OrgName};
 use crate::core::lead::{End, Lead, LeadState, Outcome};
 use crate::core::line::{Lease, LineKey, Token};
@@ -44,6 +45,8 @@ pub struct Pass {
     pub ceiling: u32,
     /// Organisations whose calls Vapi did not list.
     pub unlisted: u32,
+    /// Callers since the last pass whom nobody answered: Vapi's question did not come here, or no answer went back.
+    pub unanswered: u32,
 }
 
 /// Calls asked for one by one in a pass, the longest-held lines first.
@@ -137,6 +140,21 @@ impl App {
         self.table.read_pool().await
     }
 
+    /// How many callers of the last minute nobody answered, by Vapi's word.
+    fn unanswered(&self, listings: &Listings, now: Timestamp) -> u32 {
+        let last_pass = now - self.timers.pass_interval();
+        let is_new = |call: &&Call| call.ended.is_some_and(|ended| ended > last_pass);
+        let mut unanswered = 0;
+        for call in listings.calls().filter(is_new) {
+            let reason = call.end.reason_text();
+            if is_unanswered(reason) {
+                tracing::error!(call.id = %call.id, reason, "caller not answered: Vapi asked, and had no answer it could use");
+                unanswered += 1;
+            }
+        }
+        unanswered
+    }
+
     /// Wakes the dispatcher for the leads that fall due before the next pass.
     async fn wake_when_due(&self, campaign: &Campaign) -> Result<(), TableError> {
         let mut from = self.clock.now();
@@ -180,6 +198,7 @@ fn measure(pool: &Pool, campaigns: &[Campaign], pass: &Pass) {
         UnknownDials = pass.unknown,
         LinesByCeiling = pass.ceiling,
         VapiUnlisted = pass.unlisted,
+        CallersUnanswered = pass.unanswered,
         CampaignsPaused = stopped.count() as u32,
     );
 }
@@ -214,7 +233,8 @@ impl<'a> Look<'a> {
         let listings = app.list_calls(since).await;
         let unknown = leads.values().filter(|lead| matches!(lead.state, LeadState::Unknown { .. }));
         let (listed, unknown) = (listings.calls().count() as u32, unknown.count() as u32);
-        let pass = Pass { listed, unknown, unlisted: listings.unanswered(), ..Pass::default() };
+        let unanswered = app.unanswered(&listings, now);
+        let pass = Pass { listed, unknown, unlisted: listings.unanswered(), unanswered, ..Pass::default() };
         Ok(Self { app, pool, now, leads, bound, listings, orgs, pass, failed: None })
     }
 

@@ -298,7 +298,9 @@ async fn make(
     let now = members(&changed.value, change.after.keys());
     let id =
         |members: &Map<String, Value>| members.get("server").map(|server| server["credentialId"].clone());
-    if id(&now) != id(&change.after) {
+    let is_kept = |name: &String| now.get(name).is_some_and(|value| !value.is_null());
+    let keeps = change.after.iter().any(|(name, value)| value.is_null() && is_kept(name));
+    if keeps || id(&now) != id(&change.after) {
         return Ok(Made::Not("Vapi took the change, but does not show it".to_owned()));
     }
     Ok(Made::Now(now))

@@ -358,15 +358,26 @@ fn tell_of_number(account: &Account, number: &Object, wanted: &Wanted<'_>, findi
         }
     }
     let own = WHO.iter().find_map(|who| Some((*who, number.value.get(*who)?.as_str()?)));
+    // On AWS the list is a parameter of the stack, and what is set takes the place of what was.
+    let known = |id: &str| {
+        let entry = format!("{}={id}", number.id);
+        format!(
+            "HEADROOM_INBOUND_ASSISTANTS={entry} (on AWS: infra/deploy InboundAssistants=…,{entry}, after those that it has)"
+        )
+    };
+    if let Some(("assistantId", id)) = own.filter(|_| wanted.gate.contains(&number.id)) {
+        let text = "from now on Headroom says who answers its callers: without an assistant for it they hear the busy message";
+        let hint = Some(format!("before you apply it: {}", known(id)));
+        findings.push(Finding { hint, ..finding(number, "gated", text.to_owned()) });
+    }
     if let Some((who, id)) = own.filter(|_| !wanted.gate.contains(&number.id)) {
         let (who, article) = (who.trim_end_matches("Id"), if who.starts_with('a') { "an" } else { "a" });
         let text = format!(
             "it has {article} {who} of its own ({id}): its callers are counted, but Headroom is not asked, and can neither refuse \
              nor forward them when lines are full"
         );
-        let hint = (who == "assistant").then(|| {
-            format!("Headroom must know who answers then: HEADROOM_INBOUND_ASSISTANTS={}={id}", number.id)
-        });
+        let hint =
+            (who == "assistant").then(|| format!("Headroom must know who answers then: {}", known(id)));
         let flags = Some(format!("--gate {}", number.id));
         findings.push(Finding { flags, hint, ..finding(number, "bypass", text) });
     }
@@ -562,12 +573,13 @@ mod tests {
             plan.findings[0]
                 .hint
                 .as_deref()
-                .is_some_and(|hint| hint.ends_with("HEADROOM_INBOUND_ASSISTANTS=n=a"))
+                .is_some_and(|hint| hint.contains("HEADROOM_INBOUND_ASSISTANTS=n=a "))
         );
         let plan = planned(&account, &[], &["n"]);
         assert_eq!(plan.changes[0].after, Map::from_iter([("assistantId".to_owned(), Value::Null)]));
         assert_eq!(plan.changes[0].before, Map::from_iter([("assistantId".to_owned(), json!("a"))]));
-        assert_eq!(codes(&plan), [("n", "hook")]);
+        assert_eq!(codes(&plan), [("n", "gated"), ("n", "hook")]);
+        assert!(plan.findings[0].hint.as_deref().is_some_and(|hint| hint.contains("…,n=a")));
     }
 
     #[test]
