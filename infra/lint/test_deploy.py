@@ -158,6 +158,11 @@ class Deploying(unittest.TestCase):
         self.assertEqual(said[said.index("--stack-name") + 1], "staging")
         self.assertEqual(self.overrides(), ["VapiKeyParameter='/staging/vapi-key'", "SmallConcurrency=true"])
 
+    def test_what_to_type_next_is_for_the_vapi_that_was_named(self):
+        self.assertNotIn("--vapi-url", self.deploy().stdout)
+        done = self.deploy("VapiUrl=https://api.eu.vapi.ai")
+        self.assertIn("vapi connect --url https://example.com/vapi --vapi-url https://api.eu.vapi.ai\n", done.stdout)
+
     def test_without_a_key_and_somebody_to_ask_nothing_is_deployed(self):
         done = self.deploy(key=None)
         self.assertNotEqual(done.returncode, 0)

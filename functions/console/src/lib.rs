@@ -23,7 +23,8 @@
 //! | `POST /do-not-call/list` | the list, page by page: `{"after": NUMBER, "limit": 1000}`, either or neither |
 //! | `GET /why/{id}` | why a call (by Vapi's id) or a lead (`CAMPAIGN/LEAD`) waits, was refused or ended |
 //!
-//! A person's number is in bodies alone, never in a path or a query, which others log.
+//! A person's number is in bodies alone, never in a path or a query, which others log; but for one who asks why of a lead
+//! that has its number for an id. The API of the template keeps no access log.
 //!
 //! | status | when |
 //! |---|---|
