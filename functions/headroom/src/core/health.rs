@@ -16,8 +16,8 @@
 //! and the policy's cap stands above it. The minute is there for quiet times: who dials nothing hears nothing good.
 //!
 //! **Slow** is an answer that took over twice the usual, and over four mean deviations more, and a quarter of a second
-//! more, which nobody notices before a telephone rings. The usual moves: with a good answer every five minutes, and with
-//! each slow one, by less. What stays slow is the usual after some ten answers.
+//! more, which nobody notices before a telephone rings. The usual moves: with one good answer a minute, and with each
+//! slow one, by less. What stays slow is the usual after some ten answers.
 //!
 //! **A breaker** is about whether at all. It opens when, of six calls or more since its first failure, two thirds
 //! have failed; a success rate of four in five in between, or ten minutes, makes them forgotten. After a delay, 15 s and
@@ -64,8 +64,6 @@ const TROUBLES: (u32, u32) = (3, 3);
 const MOST_BREAKERS: usize = 64;
 /// What nobody notices before a telephone rings, in milliseconds.
 const UNNOTICED_MS: u32 = 250;
-/// Minutes in which one good answer moves what is usual: each move is a write.
-const USUAL_MINUTES: i32 = 5;
 
 /// What a campaign's calls need: the breakers that concern it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -376,7 +374,7 @@ impl Health {
                     self.usual = self.usual.map(|usual| Usual { at: usual.at, ..usual.after(took, now) });
                     self.trouble(Strain::Slow, began, load, now, timers);
                 } else {
-                    let is_due = |usual: Usual| now > usual.at + timers.quiet() * USUAL_MINUTES;
+                    let is_due = |usual: Usual| now > usual.at + timers.quiet();
                     self.usual = match self.usual {
                         None => Some(Usual { mean: took, deviation: took / 2, at: now }),
                         Some(usual) if is_due(usual) => Some(usual.after(took, now)),
@@ -650,12 +648,12 @@ mod tests {
             story.hear(News::Ended("customer-ended-call".into()));
         }
         assert_eq!((story.writes, story.cap()), (1, 10), "the usual time of an answer");
-        story.now += 4 * 60_000;
+        story.now += 30_000;
         story.created(200);
-        assert_eq!(story.writes, 1, "after four minutes");
-        story.now += 2 * 60_000;
+        assert_eq!(story.writes, 1, "within the minute");
+        story.now += 30_000;
         story.created(200);
-        assert_eq!(story.writes, 2, "once in five minutes");
+        assert_eq!(story.writes, 2, "once a minute");
         story.hear(News::Ended(MODEL.into()));
         (0..100).for_each(|_| story.hear(News::Ended("customer-ended-call".into())));
         assert_eq!(story.writes, 7, "a failure, and four good ones that outweigh it");

@@ -1,8 +1,8 @@
 //! How well outbound is going: what each call's answer and end say of it, and how much of outbound it allows.
 //!
 //! Read with each look at the campaigns before lines are taken, and once for each answer and each end; written only where that changes something
-//! ([`Health::after`]). So a call that goes well while all is well costs two small reads and no write but one in
-//! five minutes, and while something is wrong two writes of one unit at most. Nothing rests on it: a process that dies before
+//! ([`Health::after`]). So a call that goes well while all is well costs two small reads and no write but one in a
+//! minute, and while something is wrong two writes of one unit at most. Nothing rests on it: a process that dies before
 //! it has written has not counted one call, and inbound never asks.
 //!
 //! It is written last, after the lead's and the line's own writes, but for what must stand before a lead is free to be
