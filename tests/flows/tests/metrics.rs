@@ -173,3 +173,30 @@ async fn a_dispatch_that_broke_off_is_counted() {
     dispatcher::handle(&Arc::new(world.app.clone()), event, now + 60_000).await;
     assert_eq!(lines.with("DispatchFailed")["DispatchFailed"], 1);
 }
+
+/// Vapi's list, with a caller whose call ended so many seconds ago for this.
+fn ended(world: &World, reason: &str, seconds: i64) -> String {
+    let at = world.clock.now() - SignedDuration::from_secs(seconds);
+    json!([{ "id": "caller", "type": "inboundPhoneCall", "status": "ended", "endedReason": reason,
+             "createdAt": (at - SignedDuration::from_secs(8)).to_string(), "endedAt": at.to_string() }])
+    .to_string()
+}
+
+/// No function of ours hears of a question that does not reach it: Vapi's list tells, once.
+#[tokio::test]
+async fn callers_whom_nobody_answered_are_counted_once() {
+    let world = World::start(policy(10, 7, 3)).await.unwrap();
+    let (lines, _listening) = Lines::listen();
+    for (reason, seconds, unanswered) in [
+        ("assistant-request-failed", 20, 1),
+        ("assistant-request-failed", 80, 0),
+        ("assistant-request-returned-invalid-assistant", 20, 1),
+        ("assistant-request-returned-error", 20, 0),
+        ("assistant-request-returned-forwarding-phone-number", 20, 0),
+        ("customer-ended-call", 20, 0),
+    ] {
+        world.vapi.answers(200, ended(&world, reason, seconds));
+        world.app.reconcile().await.unwrap();
+        assert_eq!(lines.with("CallersUnanswered")["CallersUnanswered"], unanswered, "{reason}");
+    }
+}
