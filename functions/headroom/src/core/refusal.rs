@@ -75,7 +75,7 @@ pub struct Refusal {
     pub lines: Numbers,
     /// How many lines were held by whom, the largest groups first, 50 at most.
     pub holders: Vec<Holders>,
-    /// The lines that were held the longest, 10 at most.
+    /// The lines that were held the longest, 50 at most.
     pub longest: Vec<HeldLine>,
     /// When a line is expected that this call could have.
     pub expected: Expected,
@@ -210,10 +210,8 @@ pub struct Known<'a> {
 const TYPICAL: SignedDuration = SignedDuration::from_mins(2);
 /// The longest call that Vapi allows: all that is known of calls that Headroom did not dial.
 const LONGEST_CALL: SignedDuration = SignedDuration::from_hours(12);
-/// Most groups that a record keeps.
-const MOST_GROUPS: usize = 50;
-/// Most single lines: with more, the record of a campaign that waits would be dearer than all else that it writes meanwhile.
-const MOST_LINES: usize = 10;
+/// Most groups, and most single lines, that a record keeps.
+const MOST: usize = 50;
 
 impl HeldLine {
     /// A held line of a pool. A token knows its agent by a code alone: the reserves tell its name, or the campaign.
@@ -258,7 +256,7 @@ impl Refusal {
             .collect();
         longest.sort_by_key(|line| line.since);
         let holders = grouped(&longest);
-        longest.truncate(MOST_LINES);
+        longest.truncate(MOST);
         Self {
             at: now,
             since: now,
@@ -297,7 +295,7 @@ fn grouped(lines: &[HeldLine]) -> Vec<Holders> {
         };
     let mut groups: Vec<Holders> = groups.into_iter().map(group).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.lines));
-    groups.truncate(MOST_GROUPS);
+    groups.truncate(MOST);
     groups
 }
 
@@ -614,7 +612,7 @@ mod tests {
         let timers = Timers::default();
         let known = Known { campaigns: &campaigns, means: Means::default(), timers: &timers };
         let refusal = Refusal::of(&asker, Refuser::Rule(Rule::Limit), Fate::Busy, &some, &known, now());
-        assert_eq!(refusal.longest.len(), 10);
+        assert_eq!(refusal.longest.len(), 50);
         assert_eq!(refusal.longest[0].since, after(-60));
         let desk = Some(NameCode::of("desk").as_str().to_owned());
         let group =
